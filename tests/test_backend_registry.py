@@ -63,7 +63,7 @@ def test_a_typo_is_answered_with_what_was_meant(site: Path, typed: str, meant: s
 @pytest.mark.parametrize(
     ("module", "words"),
     [("raise RuntimeError('\\x1b[2J')\n", "RuntimeError"), ("import nothing_of_that_name\n", "No"),
-     ("ENTRY = object()\n", "is no BackendEntry"), ("", "AttributeError")],
+     ("ENTRY = object()\n", "is not a BackendEntry"), ("", "AttributeError")],
 )  # fmt: skip
 async def test_a_broken_package_is_an_error_with_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, words: str

@@ -685,7 +685,7 @@ async def test_a_machine_that_stands_still_is_shown_as_costing_and_can_be_destro
         assert row.session.terminal and row.billing == "active" and not row.ended
         assert row.price_per_hour == row.session.idle_price
         assert row.price_per_hour < row.session.price_per_hour
-        with pytest.raises(UsageError, match="nobody has asked for its end"):
+        with pytest.raises(UsageError, match="its end was not requested"):
             await orchestrator.sessions.confirm_gone(ident)
         assert (await orchestrator.sessions.destroy(ident)).billing == "released"
     await is_gone(stand_in, ident)

@@ -84,7 +84,7 @@ async def test_a_conversation_is_typed_saved_and_gone_on_with(
         assert await chat.converse() == 0
         told = capsys.readouterr()
         assert "one two three" in told.out and "\x1b" not in told.out
-        assert "/nonsense is no command here" in told.err and "saved as " in told.err
+        assert "/nonsense is not a command here" in told.err and "saved as " in told.err
         assert "2 questions: hi" in told.err, "the list"
         sent = server.requests[-1].json
         assert sent["temperature"] == 0.5 and sent["messages"][-1]["content"] == "/not a command"

@@ -78,13 +78,13 @@ def test_one_setting_is_changed_and_all_else_stays(file: Path) -> None:
         (("edit",), "an editor needs a terminal"),
         (("set", "theme", "nrod"), "did you mean nord?"),
         (("set", "keys", '{"offers.deploi" = "d"}'), "did you mean offers.deploy?"),
-        (("set", "keys.x", "y"), "[keys] has no action x"),
+        (("set", "keys.x", "y"), "[keys]: there is no action x"),
         (("set", "backend", "vastai,vsatai"), "unknown backend vsatai"),
         (("set", "engine.name", "vlm"), "did you mean vllm?"),
         (("set", "sandbox.scenario", "nosuch"), "nosuch"),
         (("set", "max_price", "-1"), "setting max_price must be greater than 0"),
         (("set", "engine.args", "--foo bar"), """as in TOML: '["--max-num-seqs", "64"]'"""),
-        (("set", "theme", "--jsno"), "--jsno is no option"),
+        (("set", "theme", "--jsno"), "--jsno is neither an option nor"),
         (("set", "engine.args", '["--api-key=plantedKey"]'), "stays in the shell's history"),
         (("set", "engine.env.A_TOKEN", "plantedKey"), "stays in the shell's history"),
         (("set", "engine.env", '{A_TOKEN = "plantedKey"}'), "stays in the shell's history"),
@@ -115,7 +115,7 @@ def test_each_value_is_told_with_where_it_is_from(
     assert config("get", "install") == 0
     assert "install.installer" in (out := capsys.readouterr().out) and "hours" not in out
     assert config("set", "hours", "2") == 0
-    assert "GDL_HOURS in the environment counts before it" in capsys.readouterr().err
+    assert "GDL_HOURS in the environment takes precedence" in capsys.readouterr().err
 
 
 def test_no_secret_is_ever_printed(
@@ -240,7 +240,7 @@ def test_a_file_is_made_where_there_is_none_and_for_its_owner_alone(
     file.parent.rmdir()
     assert config("path") == 0
     out, err = capsys.readouterr()
-    assert out == f"{file}\n" and "not there yet" in err
+    assert out == f"{file}\n" and "does not exist yet" in err
     assert config("set", "max_price", "0.5") == 0
     assert file.read_text() == "max_price = 0.5\n"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -263,6 +263,6 @@ def test_what_an_editor_made_counts_once_it_can_be_read(tmp_path: Path, start: S
 
 def test_an_editor_that_cannot_be_read_is_told(start: Start) -> None:
     editing = start("destroy", "config", "edit", terminal=True, VISUAL="", EDITOR='"unclosed')
-    editing.until("hint: close its quotes")
+    editing.until("hint: close the quotes")
     assert "error: cannot read $EDITOR: No closing quotation" in editing.told
     assert editing.end() == 2

@@ -38,7 +38,7 @@ def test_a_script_must_say_that_money_may_be_spent(
     monkeypatch.setenv("GDL_MAX_PRICE", "1")
     scripted = market()
     assert play(scripted, *DEPLOY) == 2
-    assert "costs money, and nobody can be asked" in (told := capsys.readouterr().err)
+    assert "costs money, and there is no terminal to ask on" in (told := capsys.readouterr().err)
     assert "--yes" in told and "--max-price" in told
     assert play(scripted, *DEPLOY, "--json") == 2
     end = json.loads(capsys.readouterr().out)
@@ -67,7 +67,7 @@ def test_on_a_terminal_the_price_is_named_first(start: Start) -> None:
     asked.until("rent it? [y/N] ")
     assert "smollm2-135m on 1x RTX 4090 24 GB from vastai, Finland: $0.350/h" in asked.told
     assert "$0.35 for 1 hour" in asked.told
-    assert "3 machines in all, none dearer than $0.520/h" in asked.told
+    assert "3 machines in all, none above $0.520/h" in asked.told
     asked.type("\n")
     asked.until("nothing was rented")
     assert (asked.end(), asked.calls) == (8, ["offers", "aclose"])
@@ -76,7 +76,7 @@ def test_on_a_terminal_the_price_is_named_first(start: Start) -> None:
 def test_what_was_named_is_what_may_be_rented(start: Start) -> None:
     asked = start("destroy", *DEPLOY, "--max-price", "0.45", terminal=True, CLI_BILLS="1")
     asked.until("rent it? [y/N] ")
-    assert "none dearer than $0.400/h" in asked.told
+    assert "none above $0.400/h" in asked.told
     asked.type("y\n")
     asked.until("released: smollm2")
     assert asked.end() == 0
@@ -91,7 +91,7 @@ def test_a_dry_run_shows_plan_price_and_offers_and_rents_nothing(
     out, err = capsys.readouterr()
     assert [line.split()[-1] for line in out.splitlines()] == ["OFFER", "o-1", "o-2"]
     assert "$0.35 for 1 hour" in err and "2 offers in this order" in err and "1 more suit" in err
-    assert "none dearer than $0.600/h" in err and "nothing was rented" in err
+    assert "none above $0.600/h" in err and "nothing was rented" in err
     assert play(scripted, "--read-only", *DEPLOY, "--dry-run", "--json") == 0
     plan = json.loads(capsys.readouterr().out)
     assert (plan["type"], plan["suitable"], plan["hours"]) == ("plan", 4, 1)
@@ -118,7 +118,10 @@ def test_more_hours_are_asked_for_with_their_price(
 ) -> None:
     scripted = market()
     assert play(scripted, "extend", "sess-1", "2") == 2
-    assert "2 hours more of sess-1 cost money, and nobody can be asked" in capsys.readouterr().err
+    assert (
+        "2 hours more of sess-1 cost money, and there is no terminal to ask on"
+        in capsys.readouterr().err
+    )
     assert scripted.calls == ["sessions", "aclose"]
     assert play(scripted, "extend", "sess-1", "2", "--yes") == 0
     assert "extend sess-1 2" in scripted.calls
@@ -134,7 +137,9 @@ def test_a_script_must_say_that_a_machine_may_go(
 ) -> None:
     scripted = market()
     assert play(scripted, "destroy", "sess-1", *more) == 2
-    assert "cannot be undone, and nobody can be asked" in (told := capsys.readouterr().err)
+    assert "cannot be undone, and there is no terminal to ask on" in (
+        told := capsys.readouterr().err
+    )
     assert "pass --yes" in told
     assert scripted.calls == ["aclose"]
     assert play(scripted, "destroy", "sess-1", "--yes", *more) == 0

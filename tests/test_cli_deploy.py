@@ -174,8 +174,8 @@ def test_the_subcommands_backend_wins_and_a_host_means_ssh() -> None:
 @pytest.mark.parametrize(
     ("billing", "words"),
     [
-        (Billing.ACTIVE, "it goes on serving and billing;"),
-        (Billing.NONE, "it goes on serving;"),
+        (Billing.ACTIVE, "it keeps serving and billing;"),
+        (Billing.NONE, "it keeps serving;"),
     ],
 )
 def test_keep_says_how_to_come_back_and_what_goes_on(

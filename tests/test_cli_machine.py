@@ -157,7 +157,7 @@ def test_where_the_machine_is_part_of_the_program_ssh_is_its_child(
     assert scripted.calls == ["shell sess-1 True", "aclose"]
     assert gdl(scripted, "ssh", "sess-1", "--print") == 0
     out, err = capsys.readouterr()
-    assert out == f"{ssh} -t\n" and "works while a gdl-tui runs" in err
+    assert out == f"{ssh} -t\n" and "works only while a gdl-tui" in err
     assert scripted.calls[-2] == "shell sess-1 False"
 
 

@@ -105,7 +105,7 @@ def test_the_same_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     told = capsys.readouterr()
     for words in (
         *("Qwen/Qwen3-8B", "catalogue", "40,960 tokens at most", "4 requests of 32,768 tokens"),
-        *("147,456 bytes a token", "hermes", "no: ", "yes: fits ", "Qwen/Qwen3-8B-FP8"),
+        *("147,456 bytes per token", "hermes", "no: ", "yes: fits ", "Qwen/Qwen3-8B-FP8"),
     ):
         assert words in told.out
     assert "offline" in told.err
@@ -180,7 +180,7 @@ async def test_the_hub_is_asked_once_and_then_its_answer_is_kept(
     asked = len(hub.paths)
     assert await asyncio.to_thread(run, ("models", "show", "acme/qwen3-tuned", "--json")) == 0
     again = json.loads(capsys.readouterr().out)
-    assert again["source"].startswith("the last answer of the hub, of ")
+    assert again["source"].startswith("the last answer from the hub, of ")
     assert len(hub.paths) == asked
 
 
@@ -222,7 +222,7 @@ def test_a_gguf_repository_is_sized_once_a_file_of_it_is_named(
     assert variants["gguf"]["fits"] == "not known until a file is named"
     assert run(("models", "show", "qwen3-8b:Q4_K_M")) == 0
     page = capsys.readouterr().out
-    assert "size reckoned from the bits of Q4_K_M" in page
+    assert "size computed from the bits of Q4_K_M" in page
     assert "0.8.4 to 0.23.0" in page
     # By the bits of its kind, and never as if it were of 16.
     for kind, most in (("MXFP4", 15), ("UD-Q4_K_XL", 14), ("TQ1_0", 7)):
@@ -266,7 +266,7 @@ def test_a_size_that_nothing_tells_is_not_called_a_guess(
     assert run(("models", "show", typed)) == 0
     told = capsys.readouterr()
     assert "guessed" not in told.out + told.err
-    assert "not known" in told.out and "what it takes is not known" in told.err
+    assert "not known" in told.out and "its size is not known" in told.err
 
 
 def test_a_gguf_file_by_its_path_hints_at_its_quantization(

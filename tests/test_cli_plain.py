@@ -99,7 +99,7 @@ async def test_a_wrong_answer_is_asked_again_with_what_is_possible(
     assert told[:11] == [*(f"{n}. row {n}" for n in range(1, 11)), "2 more"]
     assert told[11:] == [
         first, "there is no 0 in the list", first, "there is no 11 in the list", first,
-        "words is none of these", first, "11. row 11", "12. row 12",
+        "words is not one of these", first, "11. row 11", "12. row 12",
         "Row: a number from 1 to 12, or q to quit",
     ]  # fmt: skip
 
@@ -151,7 +151,7 @@ async def test_no_goes_back_to_the_models_and_a_wrong_filter_says_what_is_meant(
     told = capsys.readouterr().err
     assert "a whole number from 1 to" in told
     assert "there is no field prise\nhint: did you mean price?" in told
-    assert "no model has the words b-word" in told and "nothing was rented" in told
+    assert "no model matches b-word" in told and "nothing was rented" in told
 
 
 async def menu_of(

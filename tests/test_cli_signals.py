@@ -103,7 +103,7 @@ def test_at_a_terminal_ctrl_c_asks_and_each_answer_is_obeyed(start: Start) -> No
     run.told = ""
     run.until("[Y/n/c]")
     run.type("n\n")
-    run.until("the machine goes on serving and billing")
+    run.until("the machine keeps serving and billing")
     assert run.end() == 0
     assert run.calls == ["deploy", "keep", "aclose"]
 
@@ -167,7 +167,7 @@ def test_what_cannot_be_kept_is_not_offered_to_be_kept(start: Start) -> None:
     run = start("hold", "deploy", "m", terminal=True, CLI_ENDS_WITH_IT="1")
     run.until("press Ctrl-C to end")
     run.send(signal.SIGINT)
-    run.until("n continue: it cannot go on without this program) ")
+    run.until("n continue: it cannot continue without this program) ")
     run.type("n\n")
     run.until("holding the tunnel open; press Ctrl-C to end")
     # Whatever was answered, a terminal that goes away ends it.

@@ -75,8 +75,8 @@ def test_what_fits_is_told_one_line_each(capsys: pytest.CaptureFixture[str]) -> 
 def test_nothing_in_time_is_exit_code_3(capsys: pytest.CaptureFixture[str]) -> None:
     assert play(market(), "watch", "gpu:5090", "--for", "0.1s") == 3
     out, err = capsys.readouterr()
-    assert out == "" and "none of 4 offers passes the filter" in err
-    assert "nothing that fits appeared" in err
+    assert out == "" and "none of 4 offers matches the filter" in err
+    assert "no matching offer appeared" in err
     assert play(market(), "watch", "--max-price", "0.1", "--for", "0.1s", "--json") == 3
     last = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (last["type"], last["kind"]) == ("error", "no_suitable_offer")
@@ -89,8 +89,8 @@ def test_nothing_in_time_is_exit_code_3(capsys: pytest.CaptureFixture[str]) -> N
         (("4090", "--every", "0.2s"), "less than 1 s"),
         (("4090", "--for", "soon"), "write 30s, 10m, 2h or 1d"),
         (("4090", "--rent"), "name it with --model"),
-        (("4090", "--rent", "--all", "--model", "m"), "--all tells what appears"),
-        (RENT[1:], "nobody can be asked"),
+        (("4090", "--rent", "--all", "--model", "m"), "--all only reports offers"),
+        (RENT[1:], "there is no terminal to ask on"),
     ],
 )
 def test_what_cannot_be_watched_for_is_2(
@@ -114,10 +114,12 @@ def test_of_what_nobody_knows_the_size_is_not_rented_unless_it_is_said_on_what(
 
     monkeypatch.setattr(scripted.market, "size", size)
     assert play(scripted, *RENT, "--yes") == 2
-    assert "smollm2-135m needs is not known: its name tells no size" in capsys.readouterr().err
+    assert (
+        "the size of smollm2-135m is not known: its name tells no size" in capsys.readouterr().err
+    )
     assert "deploy" not in scripted.calls
     assert play(scripted, *RENT[:2], "--model", "smollm2-135m") == 0
-    assert "warning: what it needs is not known" in capsys.readouterr().err
+    assert "warning: its size is not known" in capsys.readouterr().err
     assert play(scripted, *RENT, "--yes", "--min-vram", "8") == 0
     assert "deploy" in scripted.calls
 
@@ -126,7 +128,7 @@ def test_of_what_nobody_knows_the_size_is_not_rented_unless_it_is_said_on_what(
 def test_no_infinity_is_a_limit(least: str, capsys: pytest.CaptureFixture[str]) -> None:
     scripted = market()
     assert play(scripted, *RENT, "--yes", least, "inf") == 2
-    assert "inf is no amount" in capsys.readouterr().err and "deploy" not in scripted.calls
+    assert "inf is not a valid amount" in capsys.readouterr().err and "deploy" not in scripted.calls
 
 
 def test_a_read_only_run_may_watch_and_not_rent(capsys: pytest.CaptureFixture[str]) -> None:
@@ -152,10 +154,10 @@ def test_on_a_terminal_it_is_asked_once_with_the_most_it_may_cost(start: Start) 
     assert "smollm2-135m on the first machine that appears, for $0.300/h at most" in asked.told
     assert "$0.30 for 1 hour" in asked.told
     asked.type("n\n")
-    asked.until("nothing is watched")
+    asked.until("not watching")
     assert asked.end() == 8 and "deploy" not in asked.calls
     asked = start("destroy", *RENT[:1], "4090", *RENT[2:], terminal=True, CLI_BILLS="1")
-    asked.until("say it in the filter, as in price<0.30, or with --max-price")
+    asked.until("set one in the filter, as in price<0.30, or with --max-price")
     assert asked.end() == 2
 
 
@@ -184,7 +186,7 @@ def test_where_others_were_quicker_it_goes_on(capsys: pytest.CaptureFixture[str]
     assert play(scripted, *RENT, "--yes", "--every", "1s") == 0
     assert scripted.calls.count("deploy") == 2
     assert scripted.spec is not None and scripted.spec.query.offer_ids == ("later",)
-    assert "others were quicker; watching goes on" in capsys.readouterr().err
+    assert "others were quicker; still watching" in capsys.readouterr().err
 
 
 class Rounds:
@@ -222,7 +224,7 @@ async def test_what_is_new_is_told_and_what_was_there_is_not() -> None:
     rounds = Rounds([dear], [dear], [dear, one], [one, two], [two], [offer("a", 0.3), one])
     found, told = await rounds.seen(150.0)
     assert found == [["b"], ["c"], ["b", "a"]]
-    assert told == ["passing the filter: 1 of 1 offer, 1 too expensive"]
+    assert told == ["matching the filter: 1 of 1 offer, 1 too expensive"]
     assert rounds.paused == [30.0] * 5
 
 
@@ -232,7 +234,7 @@ async def test_trouble_is_told_once_and_waited_for_as_long_as_it_wishes() -> Non
     rounds = Rounds([], away, away, fits, fits)
     found, told = await rounds.seen(1000.0)
     assert found == [["b"]] and rounds.paused[:3] == [30.0, 400.0, 400.0]
-    assert told[1:] == ["warning: no more searches today; watching goes on", "it answers again"]
+    assert told[1:] == ["warning: no more searches today; still watching", "it answers again"]
     with pytest.raises(BackendRefused):
         await Rounds([], away, away).seen(60.0)
     with pytest.raises(BackendRefused):

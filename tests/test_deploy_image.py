@@ -102,4 +102,4 @@ async def test_an_image_is_not_used_where_nobody_may_choose(tmp_path: Path) -> N
             events = await deployed_by(orchestrator, spec("shopper", model="tinyllama"))
     assert last(events).outcome == "released"
     told = [each.text for each in of_type(events, ev.Noted) if each.level == "warning"]
-    assert any("is not started: this market lets nobody choose one" in text for text in told)
+    assert any("is not used: this market does not let you choose one" in text for text in told)

@@ -314,7 +314,7 @@ async def test_a_stalled_server_is_started_once_more_where_that_is_wished(
         events = await deployed(orchestrator, spec(auto_fix=True))
         assert last(events).outcome == "failed"
         assert [d.rule for d in of_type(events, ev.Diagnosed)] == ["stalled", "stalled"]
-        assert [a.text for a in of_type(events, ev.RemedyApplied)] == ["start it once more"]
+        assert [a.text for a in of_type(events, ev.RemedyApplied)] == ["start it again"]
         assert phases(events).count(Phase.STARTING) == 2
     nothing_is_left(sim)
 

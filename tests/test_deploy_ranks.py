@@ -197,8 +197,8 @@ async def test_together_they_cost_what_each_of_them_does(sim: Simulation) -> Non
     [
         ("u@a", {}, "--nodes 2 takes 2 machines; named: 1"),
         ("u@a,u@b,u@c", {}, "--nodes 2 takes 2 machines; named: 3"),
-        ("u@a,u@b", {"idle_minutes": 5.0}, "--idle and --unseen are not for --nodes"),
-        ("u@a,u@b", {"auto_fix": True}, "--auto-fix is not for --nodes"),
+        ("u@a,u@b", {"idle_minutes": 5.0}, "--idle and --unseen do not work with --nodes"),
+        ("u@a,u@b", {"auto_fix": True}, "--auto-fix does not work with --nodes"),
         ("u@a,u@b", {"engine": "llamacpp"}, "llama.cpp serves a model on one machine"),
         ("u@a,u@b", {"engine_args": ("-tp", "2")}, "--tensor-parallel-size is decided by --nodes"),
     ],

@@ -43,6 +43,6 @@ async def test_machines_that_do_not_reach_each_other_are_refused_before(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     async with Simulation(monkeypatch, tmp_path).orchestrator() as orchestrator:
-        with pytest.raises(UsageError, match="do not reach each other: --nodes"):
+        with pytest.raises(UsageError, match="cannot reach each other: --nodes"):
             await orchestrator.deployments.deploy(spec(query=OfferQuery(nodes=2)))
         assert await orchestrator.support.past_deployments() == []

@@ -42,7 +42,7 @@ def test_a_second_machine_of_one_attempt_bills_beside_the_first() -> None:
     state = told(
         started(price=0.36),
         ev.SessionRented(1, "s-1", "vastai", 0.36, None),
-        ev.BillingChanged(1, Billing.RELEASED, None, "what the request had made is destroyed"),
+        ev.BillingChanged(1, Billing.RELEASED, None, "the machine that it created is destroyed"),
         ev.SessionRented(1, "s-2", "vastai", 0.72, None),
     )
     assert state.attempt is not None and state.attempt.released_at is None

@@ -43,8 +43,8 @@ def test_what_it_will_do_is_said_in_one_line() -> None:
     )
     # What was seen long ago says nothing about now.
     assert "ends after 30 min without a request" in words(seen, at("15:10"))
-    assert "not at work yet" in words(replace(seen, installed=False), at("15:01"))
-    assert words(replace(CAPPED, ends="server"), SINCE).endswith("ends the server alone")
+    assert "not active yet" in words(replace(seen, installed=False), at("15:01"))
+    assert words(replace(CAPPED, ends="server"), SINCE).endswith("ends only the server")
     assert "reserved time" in words(replace(CAPPED, ends="reservation"), SINCE)
 
 

@@ -31,12 +31,12 @@ OUTCOMES = ("serving", "released", "cancelled", "failed")
 TABLE: dict[tuple[str, str], tuple[str, str, str, int]] = {
     ("serving", "none"): ("serving", "left serving", "Left serving. 4 Sessions", 0),
     ("serving", "requested"): (
-        *("serving", "left serving; whether a machine was rented is not known"),
-        *("Whether a machine was rented is not known.", 9),
+        *("serving", "left serving; it is not known whether a machine was rented"),
+        *("It is not known whether a machine was rented.", 9),
     ),
     ("serving", "active"): (
-        *("serving", "left serving; the machine goes on billing"),
-        *("The machine goes on billing. 4 Sessions attaches", 0),
+        *("serving", "left serving; the machine keeps billing"),
+        *("The machine keeps billing. 4 Sessions to attach", 0),
     ),
     ("serving", "released"): (
         "ended",
@@ -50,13 +50,13 @@ TABLE: dict[tuple[str, str], tuple[str, str, str, int]] = {
     ),
     ("released", "none"): ("done", "done", "Done.", 0),
     ("released", "requested"): (
-        *("done", "done; whether a machine was rented is not known"),
-        *("Whether a machine was rented is not known.", 9),
+        *("done", "done; it is not known whether a machine was rented"),
+        *("It is not known whether a machine was rented.", 9),
     ),
     ("released", "active"): (
         "done",
-        "done; the machine goes on billing",
-        "The machine goes on billing.",
+        "done; the machine keeps billing",
+        "The machine keeps billing.",
         9,
     ),
     ("released", "released"): (
@@ -72,16 +72,19 @@ TABLE: dict[tuple[str, str], tuple[str, str, str, int]] = {
     ("cancelled", "none"): (
         "cancelled",
         "cancelled by you while LOADING",
-        "Nothing had been rented.",
+        "Nothing was rented.",
         8,
     ),
     ("cancelled", "requested"): (
-        *("cancelled", "cancelled by you while LOADING; whether a machine was rented is not known"),
-        *("Whether a machine was rented is not known.", 9),
+        *(
+            "cancelled",
+            "cancelled by you while LOADING; it is not known whether a machine was rented",
+        ),
+        *("It is not known whether a machine was rented.", 9),
     ),
     ("cancelled", "active"): (
-        *("cancelled", "cancelled by you while LOADING; the machine goes on billing"),
-        *("The machine goes on billing.", 9),
+        *("cancelled", "cancelled by you while LOADING; the machine keeps billing"),
+        *("The machine keeps billing.", 9),
     ),
     ("cancelled", "released"): (
         "cancelled",
@@ -94,8 +97,8 @@ TABLE: dict[tuple[str, str], tuple[str, str, str, int]] = {
         *("! The machine may still be billing", 9),
     ),
     ("failed", "none"): ("failed", "", "", 5),
-    ("failed", "requested"): ("failed", "", "! Whether a machine was rented is not known", 9),
-    ("failed", "active"): ("failed", "", "goes on billing", 9),
+    ("failed", "requested"): ("failed", "", "! It is not known whether a machine was rented", 9),
+    ("failed", "active"): ("failed", "", "keeps billing", 9),
     ("failed", "released"): ("failed", "", "", 5),
     ("failed", "unknown"): ("failed", "", "! The machine may still be billing", 9),
 }

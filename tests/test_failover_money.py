@@ -326,7 +326,7 @@ async def test_an_end_out_of_sight_is_doubted_also_when_nobody_could_look_before
     if not asked_before:
         shopper.inject("session", "500")
     async with quick_orchestrator(tmp_path, shopper.url) as orchestrator:
-        with pytest.raises(ReleaseUnconfirmed, match=r"before its end was asked for|ended with an"):
+        with pytest.raises(ReleaseUnconfirmed, match=r"before its end was requested|ended with an"):
             await orchestrator.sessions.destroy(session)
 
 

@@ -149,7 +149,7 @@ async def test_the_marketplaces_429_is_waited_out_on_the_same_offer(
     assert offers_tried(events) == ["vastai-101"] and last(events).outcome == "released"
     assert of_type(events, ev.ExclusionSet) == []
     told_so = [e.text for e in of_type(events, ev.Progressed) if "HTTP 429" in e.text]
-    assert any("takes no more requests for now" in text for text in told_so)
+    assert any("accepts no more requests for now" in text for text in told_so)
 
 
 async def test_a_429_that_stays_ends_it_and_is_held_against_nobody(
@@ -174,7 +174,7 @@ async def test_a_sibling_that_was_faster_costs_no_machine_and_no_exclusion(
         assert await orchestrator.market.exclusions() == []
     assert offers_tried(events) == ["vastai-101", "vastai-102"]
     first = last(events).attempts[0]
-    assert "another request of ours was faster" in first.reason
+    assert "another of our requests got" in first.reason
     assert last(events).outcome == "released" and len(shopper.sessions) <= 2
 
 
@@ -205,7 +205,7 @@ async def test_another_one_than_the_confirmed_is_rented_only_after_a_question(
         )
         await waits(orchestrator, ident)
         state = orchestrator.deployments.state(ident)
-        why = "not listed any more" if now is None else "costs $0.200/h by now"
+        why = "no longer listed" if now is None else "now costs $0.200/h"
         assert why in state.stuck and "vastai-102 at $0.102/h" in state.stuck
         assert state.attempts == () and shopper.seen("POST", "/api/v1/sessions") == []
         await orchestrator.deployments.decide(ident, AfterFailure.NEXT)

@@ -354,7 +354,7 @@ async def test_one_key_refused_is_told_and_replaced(tmp_path: Path) -> None:
             await until(orchestrator, ident, lambda e: isinstance(e, fe.ReplicaRefused))
         ).event
         assert isinstance(refused, fe.ReplicaRefused)
-        assert refused.reason == "it does not take the fleet's key"
+        assert refused.reason == "it does not accept the fleet's key"
 
 
 async def test_different_contexts_are_told(tmp_path: Path) -> None:

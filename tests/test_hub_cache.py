@@ -50,7 +50,7 @@ def test_what_was_put_is_got_with_its_date(tmp_path: Path) -> None:
     kept = FactsCache(tmp_path, HUB).get("qwen/qwen3-8b")
     assert kept == replace(FACTS, source=FactsSource.CACHED)
     assert kept is not None
-    assert kept.source_words == "the last answer of the hub, of 3 Nov 2026"
+    assert kept.source_words == "the last answer from the hub, of 3 Nov 2026"
     # The same object, so that what was derived of it counts as well.
     assert cache.get("Qwen/Qwen3-8B") is cache.get("Qwen/Qwen3-8B")
     cache.put(replace(FACTS, downloads=8))

@@ -74,7 +74,7 @@ async def test_what_is_known_is_not_asked_for_again(hub: Running) -> None:
     assert len(hub.paths) == before
     assert kept == replace(asked, source=FactsSource.CACHED)
     assert kept.told_at is not None
-    assert kept.source_words.startswith(f"the last answer of the hub, of {kept.told_at.day} ")
+    assert kept.source_words.startswith(f"the last answer from the hub, of {kept.told_at.day} ")
 
 
 async def test_an_old_answer_is_renewed_by_one_request(hub: Running) -> None:

@@ -64,7 +64,7 @@ async def test_it_has_gguf_files_and_a_search(hub: Hub) -> None:
 
 
 async def test_other_models_are_not_known_there_and_that_is_no_verdict(hub: Hub) -> None:
-    with pytest.raises(HubAway, match="the simulated one has the catalogue's models alone"):
+    with pytest.raises(HubAway, match="the simulated hub has only the catalogue's models"):
         await hub.facts(HubName("acme/private-7b"))
     assert (await hub.facts(HubName(catalogue.entries()[0].id))).source is FactsSource.HUB
 

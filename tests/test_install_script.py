@@ -190,7 +190,7 @@ async def test_what_fails_beside_an_installation_ends_it_and_is_the_cause(
         ("install", "started"), ("install", "failed"), ("model", "started"), ("model", "failed"),
     ]  # fmt: skip
     ended = of_type(events, ev.StepFinished)[-2]
-    assert ended.detail == "ended, as this failed: Unpack smollm2-135m"
+    assert ended.detail == "ended, because this failed: Unpack smollm2-135m"
     assert [e.rule for e in of_type(events, ev.Diagnosed)] == ["no-space"]
     await wait_until(lambda: not alive(int(pid.read_text())))
 

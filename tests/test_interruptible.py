@@ -58,7 +58,7 @@ def test_what_is_bid_is_what_it_costs() -> None:
 def test_the_two_kinds_are_never_taken_for_each_other() -> None:
     offers = [machine("bid"), machine("demand", interruptible=False), machine("dear", 0.9)]
     usual = {r.offer.id: r.excluded for r in rank(offers, OfferQuery())}
-    assert usual["demand"] is None and "lost to whoever bids more" in str(usual["bid"])
+    assert usual["demand"] is None and "can be lost to a higher bid" in str(usual["bid"])
     wanted = rank(offers, OfferQuery(interruptible=True, bid=0.5))
     reasons = {r.offer.id: r.excluded for r in wanted}
     assert reasons["bid"] is None and "demand" not in reasons
@@ -67,7 +67,7 @@ def test_the_two_kinds_are_never_taken_for_each_other() -> None:
         "no suitable offers: no interruptible machine is listed",
         "omit --interruptible",
     )
-    assert reasons["dear"] == "goes for more than your bid of $0.50/h"
+    assert reasons["dear"] == "costs more than your bid of $0.50/h"
     assert round(wanted[0].offer.price_per_hour, 4) == 0.23
     # Somebody else's market, that takes no bids.
     other = replace(machine("shop"), terms=None)

@@ -217,7 +217,7 @@ async def test_with_the_hub_away_and_no_size_in_the_name_nothing_is_rented(
             "offline": False,
         }
         async with quick_orchestrator(tmp_path, shopper.url, hub=settings) as orchestrator:
-            with pytest.raises(UsageError, match="what some/Thing needs is not known") as caught:
+            with pytest.raises(UsageError, match="the size of some/Thing is not known") as caught:
                 await orchestrator.deployments.deploy(spec("some/Thing"))
             assert "cannot be reached, and its name tells no size" in caught.value.message
             assert "--min-vram" in caught.value.hint
@@ -229,5 +229,5 @@ async def test_with_the_hub_away_and_no_size_in_the_name_nothing_is_rented(
             said = replace(spec("some/Thing"), query=OfferQuery(min_vram_gb=20.0))
             events = await deployed(orchestrator, said)
             notes = [each.text for each in of_type(events, ev.Noted)]
-            assert any("needs is not known: the model hub" in each for each in notes)
+            assert any("is not known: the model hub" in each for each in notes)
             assert last(await deployed(orchestrator, spec("/models/x"))).outcome == "released"

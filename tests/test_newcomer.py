@@ -68,7 +68,7 @@ async def test_the_plan_with_its_price_is_two_keys_away(vastai: MarketStandIn) -
             text = screen_text(app)
             assert "About $" in text and "until the first token" in text
             # It is the cheapest for this model, whatever row was first before.
-            assert "If it fails, try the next offer by itself" in text
+            assert "If it fails, try the next offer automatically" in text
             await pilot.press("escape")
 
 

@@ -89,16 +89,16 @@ def test_lines_and_times_are_asked_for_where_a_market_tells_them() -> None:
         ("foo:bar", "there is no field foo", "fields are gpu, price"),
         ("prise<0.5", "there is no field prise", "did you mean price?"),
         ("pric<0.5", "there is no field pric", "did you mean price?"),
-        ("price<abc", "price is a number, 'abc' is none", "as in price<0.5"),
+        ("price<abc", "price takes a number, and 'abc' is not one", "as in price<0.5"),
         ("price=>0.5", "price takes no =>", "write price>=0.5"),
         ("price=<0.5", "price takes no =<", "write price<=0.5"),
         ("price~0.5", "price takes no ~", "write price=0.5"),
         ("gpu>4090", "gpu is a name, not a number", "write gpu:4090"),
-        ("fit:maybe", "fit is yes or no, 'maybe' is neither", "as in fit:yes"),
+        ("fit:maybe", "fit is yes or no, and 'maybe' is neither", "as in fit:yes"),
         ("fit>=2", "fit is yes or no", "spare>=2"),
         ("rel>120", "rel is 100 at most", "as in rel>=99"),
-        ("price=0.2..x", "price is a number", "as in price<0.5"),
-        ("or 4090", '"or" has nothing before it', "4090 or 3090"),
+        ("price=0.2..x", "price takes a number", "as in price<0.5"),
+        ("or 4090", 'nothing comes before "or"', "4090 or 3090"),
     ],
 )
 def test_what_cannot_be_asked_for_is_told_with_what_helps(line: str, what: str, helps: str) -> None:
@@ -179,7 +179,7 @@ async def test_tab_completes_and_help_explains_the_fields() -> None:
         await pilot.press("slash", *"vra", "tab")
         line = app.screen.query_one("#filter", Input)
         assert line.value == "vram>=" and app.focused is line
-        await until(pilot, lambda: "GB of each GPU, as it is sold" in screen_text(app))
+        await until(pilot, lambda: "nominal memory of each GPU, in GB" in screen_text(app))
         await pilot.press(*"80", "tab")
         await until(pilot, lambda: isinstance(app.focused, KeyedTable))
         assert app.screen.query_one(KeyedTable).row_count == 2

@@ -70,7 +70,7 @@ def test_an_end_is_proven(evidence: Evidence) -> None:
         (ended(RUNNING, STOPPING), "it is stopping"),
         (ended(RUNNING, STOPPED, answered=0), "no request for its end was answered"),
         (ended(RUNNING, failed(STUCK)), "manual cleanup"),
-        (ended(failed(STUCK), failed(STUCK), seen=True), "before its end was asked for"),
+        (ended(failed(STUCK), failed(STUCK), seen=True), "before its end was requested"),
         (ended(failed("SSH verification timeout"), failed("SSH verification timeout")), "SSH ver"),
         (ended(failed("SSH verification timeout"), None, seen=True), "SSH verification timeout"),
         (ended(PROVISIONING, STOPPED), "may appear later"),

@@ -156,7 +156,7 @@ async def test_a_machine_that_was_made_and_answered_with_an_error(
         assert [a.offer_id for a in end.attempts] == ["vastai-101", "tensordock-301"]
         assert (end.billing, end.session_id) == (Billing.UNKNOWN, made)
         assert exit_codes.of_finished(end) == exit_codes.STILL_BILLING
-        assert "a machine may have been made all the same" in str(end.error)
+        assert "a machine may have been created anyway" in str(end.error)
         said = [e.detail for e in of_type(events, ev.BillingChanged)]
         assert "nothing was rented" not in said
         assert any(made in n.text for n in of_type(events, ev.Noted))
@@ -179,7 +179,7 @@ async def test_a_request_cut_off_by_a_kill_whose_session_failed(
     async with quick_orchestrator(tmp_path, shopper.url, **QUICK) as orchestrator:
         (row,) = await orchestrator.sessions.rows()
         assert (row.session.id, row.billing) == (made, "unknown")
-        assert "a machine may have been made" in row.doubt
+        assert "a machine may have been created" in row.doubt
         assert (await orchestrator.sessions.confirm_gone(made)).billing == "released"
 
 
@@ -256,7 +256,7 @@ async def test_the_user_who_has_looked_settles_it(tmp_path: Path, shopper: FakeS
 async def test_what_runs_cannot_have_been_seen_gone(tmp_path: Path, shopper: FakeShopper) -> None:
     async with quick_orchestrator(tmp_path, shopper.url, **QUICK) as orchestrator:
         session = await serving(orchestrator)
-        with pytest.raises(UsageError, match="nobody has asked for its end"):
+        with pytest.raises(UsageError, match="its end was not requested"):
             await orchestrator.sessions.confirm_gone(session)
         assert (await orchestrator.sessions.destroy(session)).billing == "released"
 
@@ -320,7 +320,7 @@ async def test_an_end_that_was_cut_off_does_not_hold_the_next_one_up_in_silence(
         shopper.sessions[session].status = "stopping"
         said: list[str] = []
         async with asyncio.timeout(10):
-            with pytest.raises(ReleaseUnconfirmed, match="does not take up an end"):
+            with pytest.raises(ReleaseUnconfirmed, match="does not resume a release"):
                 await orchestrator.sessions.destroy(session, said.append)
         assert any("it is stopping" in text for text in said)
 

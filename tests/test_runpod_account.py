@@ -117,7 +117,7 @@ async def test_what_doctor_says(runpod: FakeRunpod) -> None:
     assert "2 pods, 1 of them ours" in told[0].detail
     assert (
         told[1].detail
-        == "8 kinds of machines, 8 of them available, 1 more without a sane price or id"
+        == "8 kinds of machines, 8 of them available, 1 more without a plausible price or id"
     )
     # Its interface does not tell the balance, so that it is no capability either.
     assert not isinstance(runpod.backend(), base.TellsBalance)

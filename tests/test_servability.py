@@ -44,8 +44,8 @@ CASES: dict[str, tuple[ModelFacts, ModelKind, str, str]] = {
             adapter_config={"base_model_name_or_path": "meta-llama/Llama-3.1-8B"},
         ),
         ModelKind.ADAPTER,
-        "acme/model is an adapter (LoRA) for meta-llama/Llama-3.1-8B, no whole model",
-        "deploy meta-llama/Llama-3.1-8B; the server takes the adapter by its own arguments",
+        "acme/model is an adapter (LoRA) for meta-llama/Llama-3.1-8B, not a whole model",
+        "deploy meta-llama/Llama-3.1-8B; the server loads the adapter through its own arguments",
     ),
     "adapter by its card": (
         facts(
@@ -55,19 +55,19 @@ CASES: dict[str, tuple[ModelFacts, ModelKind, str, str]] = {
             base_models=(("quantized", "x/y"), ("adapter", "acme/base")),
         ),
         ModelKind.ADAPTER,
-        "acme/model is an adapter (LoRA) for acme/base, no whole model",
-        "deploy acme/base; the server takes the adapter by its own arguments",
+        "acme/model is an adapter (LoRA) for acme/base, not a whole model",
+        "deploy acme/base; the server loads the adapter through its own arguments",
     ),
     "embedding": (
         facts(*SAFE, "modules.json", pipeline_tag="feature-extraction"),
         ModelKind.EMBEDDING,
-        "acme/model is an embedding model: it turns text into numbers and writes none",
+        "acme/model is an embedding model: it turns text into numbers and generates none",
         "choose a model that generates text: `gdl-tui models WORDS` searches the hub",
     ),
     "reranker": (
         facts(config={"architectures": ["XLMRobertaForSequenceClassification"]}),
         ModelKind.RERANKER,
-        "acme/model scores or classifies text and writes none",
+        "acme/model scores or classifies text and generates none",
         "choose a model that generates text: `gdl-tui models WORDS` searches the hub",
     ),
     "speech": (
@@ -76,20 +76,20 @@ CASES: dict[str, tuple[ModelFacts, ModelKind, str, str]] = {
             pipeline_tag="automatic-speech-recognition",
         ),
         ModelKind.OTHER_TASK,
-        "acme/model is for automatic speech recognition, not for writing text",
+        "acme/model is for automatic speech recognition, not for generating text",
         "choose a model that generates text: `gdl-tui models WORDS` searches the hub",
     ),
     "encoder": (
         facts(config={"architectures": ["BertForMaskedLM"]}, pipeline_tag=""),
         ModelKind.OTHER_TASK,
-        "acme/model is for reading text, not for writing text",
+        "acme/model is for reading text, not for generating text",
         "choose a model that generates text: `gdl-tui models WORDS` searches the hub",
     ),
     "pickled": (
         facts("config.json", "pytorch_model.bin"),
         ModelKind.PICKLED,
-        "acme/model has pickled weights alone, which can run code when they are loaded",
-        "take a copy with safetensors, or accept the risk with --trust-remote-code",
+        "acme/model has only pickled weights, which can run code when they are loaded",
+        "use a copy with safetensors, or accept the risk with --trust-remote-code",
     ),
     "empty": (
         ModelFacts("acme/model", FactsSource.HUB),
@@ -137,7 +137,7 @@ CASES: dict[str, tuple[ModelFacts, ModelKind, str, str]] = {
         facts(config={"architectures": ["TurbineForCausalLM"]}),
         ModelKind.UNKNOWN_ARCHITECTURE,
         "acme/model is of an architecture that the engine does not know: TurbineForCausalLM",
-        "a newer release may know it: name that as install.version; else choose another model",
+        "a newer release may support it: set install.version; otherwise choose another model",
     ),
     "code of its own": (
         facts(
@@ -148,7 +148,7 @@ CASES: dict[str, tuple[ModelFacts, ModelKind, str, str]] = {
         ),
         ModelKind.OWN_CODE,
         "acme/model (TurbineForCausalLM) needs code from its own repository to be loaded",
-        "read that code on the hub; --trust-remote-code then runs it on the rented machine",
+        "read that code on the hub; with --trust-remote-code it is run on the rented machine",
     ),
 }
 

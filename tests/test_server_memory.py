@@ -222,8 +222,8 @@ def test_of_a_cache_whose_size_is_given_only_a_sequence_is_predicted() -> None:
         (4096, 220, ""),
         # Of shorter requests, more fit.
         (2048, 400, ""),
-        (8192, 0, "8,192 tokens of context were asked for"),
-        (4096, 256, "256 requests of 4,096 tokens at a time were asked for"),
+        (8192, 0, "8,192 tokens of context were requested"),
+        (4096, 256, "256 requests of 4,096 tokens at a time were requested"),
     ],
 )
 def test_what_was_asked_for_and_is_not_there_degrades(

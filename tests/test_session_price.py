@@ -139,7 +139,7 @@ def test_the_hours_price_has_the_disk_that_the_model_needs() -> None:
 def test_a_disk_that_cannot_hold_the_model_is_excluded() -> None:
     small = replace(CHEAP_HOUR, terms=OfferTerms(0.11, 0.0002, 0.0, most_disk_gb=40))
     (ranked,) = rank([small], OfferQuery(), needs=NEEDS)
-    assert ranked.excluded == "40 GB disk at most, 60 needed"
+    assert ranked.excluded == "40 GB of disk at most, 60 needed"
 
 
 def test_the_price_is_explained() -> None:

@@ -64,6 +64,6 @@ async def test_points_of_a_busy_computer_are_kept_and_marked(
                 await sweeping
         else:
             said = await sweeping
-            assert said.startswith("at least ") and "no point can be relied on" in said
+            assert said.startswith("at least ") and "no point is reliable" in said
     assert [report.concurrency for report in kept] == [1] == [r.concurrency for r in shown]
     assert "late" in kept[0].note

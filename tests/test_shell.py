@@ -144,5 +144,5 @@ async def test_where_there_is_no_terminal_it_says_so() -> None:
     async with app.run_test(size=SIZE, notifications=True) as pilot:
         await show(pilot, orchestrator, to_installing)
         await pilot.press("s")
-        await until(pilot, lambda: "no terminal to give" in screen_text(app))
+        await until(pilot, lambda: "a shell needs a terminal" in screen_text(app))
         assert not app.handed_over

@@ -152,7 +152,7 @@ async def test_nothing_is_rented_beyond_what_may_be_spent_in_a_day_or_month(
     assert (end.outcome, end.kind, end.attempts) == ("failed", "spend_limit", ())
     assert exit_codes.of_finished(end) == exit_codes.SPEND_LIMIT
     now = {"day": "today", "month": "this month"}[period]
-    assert f"$4.50 of the $5.00 of {now} are spent" in str(end.error)
+    assert f"$4.50 of the $5.00 of {now} is spent" in str(end.error)
     assert f"spending.per_{period}" in str(end.hint) and "local time" in str(end.hint)
     assert shopper.sessions == {}
 
@@ -169,8 +169,8 @@ async def test_a_cap_ends_what_serves_counting_what_others_spend(
         events = await told(orchestrator, ident)
     end = last(events)
     assert (end.outcome, end.billing, end.kind) == ("released", Billing.RELEASED, "spend_limit")
-    assert "of the $5.00 of today are spent" in str(end.error)
-    assert any("of today are spent: the machine is released" in text for text in words_of(events))
+    assert "of the $5.00 of today is spent" in str(end.error)
+    assert any("of today is spent: the machine is released" in text for text in words_of(events))
     (announced,) = of_type(events, ev.StopAnnounced)
     assert "$5.00 of today" in announced.reason
     assert shopper.billing() == []

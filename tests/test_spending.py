@@ -161,12 +161,12 @@ def test_it_is_shown_as_a_table(scripted: Scripted, capsys: pytest.CaptureFixtur
         "DAY         BACKEND  SPENT  CHARGED  DIFFERENCE",
         "2026-11-28  vastai   $1.20    $1.32      +$0.12",
         "2026-11-27  shopper  $0.40",
-        "$1.60 in all, by our own clock; marketplaces that tell charged $1.32, maybe not all yet",
+        "$1.60 in all, by our own clock; marketplaces charged $1.32 where they say, maybe not all",
         "$1.20 of $5.00 today, $0.40/h now (spending.per_day)",
         "vastai has $3.10 left",
         "days by local time (CET, UTC+01:00)",
     ]
-    assert "runpod did not tell its charges: away" in err and "in doubt: s-9" in err
+    assert "runpod did not report its charges: away" in err and "in doubt: s-9" in err
 
 
 def test_and_as_json(scripted: Scripted, capsys: pytest.CaptureFixture[str]) -> None:

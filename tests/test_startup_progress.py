@@ -95,7 +95,7 @@ def test_a_long_compile_is_told_as_work() -> None:
     for now in range(1, 61, 2):
         progress.sampled(replace(STILL, busy_s=100 + 1.9 * now), float(now))
     assert progress.idle_s(60.0) == 1.0
-    assert "no line for 60 s, 1.9 processors are busy" in progress.words("LOADING", 60.0)
+    assert "no line for 60 s, 1.9 cores are busy" in progress.words("LOADING", 60.0)
 
 
 def test_without_looks_nothing_is_concluded() -> None:

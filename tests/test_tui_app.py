@@ -99,7 +99,7 @@ async def test_tools_are_said_and_can_be_turned_off() -> None:
         await choose(pilot, "qwen2.5-0.5b")
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, DeployDialog))
-        assert "Parse the tool calls that the model makes (hermes)" in screen_text(app)
+        assert "Parse the model's tool calls (hermes)" in screen_text(app)
         app.screen.query_one("#tools", Checkbox).toggle()
         await pilot.press("y")
         await until(pilot, lambda: bool(orchestrator.specs))
@@ -376,7 +376,7 @@ async def test_a_failure_that_waits_offers_its_keys(key: str, call: tuple[Any, .
         ("n", ("Take the next offer?", "RTX A5000, 24 GB VRAM", "td-7", "$0.210/h or less"), 0.21),
         ("x", ("Exclude vastai, and take another offer?", "td-7", "$0.210/h or less"), 0.21),
         ("r", ("Rent the same machine again?", "RTX 3090 from vastai", "$0.131/h or less"), None),
-        ("a", ("Take the next offer now, and each one after it", "$0.210/h or less"), None),
+        ("a", ("Take the next offer now, and further ones", "$0.210/h or less"), None),
     ],
 )
 async def test_after_a_failure_nothing_is_rented_before_its_price_was_named(
@@ -493,7 +493,7 @@ async def test_automatic_failover_is_turned_off_while_it_works() -> None:
         ident = await show(pilot, orchestrator, to_installing)
         await pilot.press("a")
         await until(pilot, lambda: ("set_auto_failover", ident, False) in orchestrator.calls)
-        await until(pilot, lambda: "attempt 1 of 3, manual" in screen_text(app))
+        await until(pilot, lambda: "machine 1 of 3, manual" in screen_text(app))
         await pilot.press("a")
         await until(pilot, lambda: ", manual" not in screen_text(app))
 

@@ -76,7 +76,7 @@ async def test_each_attempt_can_be_looked_at() -> None:
         # What goes on comes first.
         orchestrator.push(ident, 200, *failing(2))
         orchestrator.push(ident, 201, *renting(3, OFFERS[4]))
-        await until(pilot, lambda: "attempt 3 of 3" in screen_text(app))
+        await until(pilot, lambda: "machine 3 of 3" in screen_text(app))
         assert "▶ 3 RTX 4090" in screen_text(app) and "Errno 28" not in screen_text(app)
 
 

@@ -139,7 +139,7 @@ async def test_one_more_and_one_less_are_asked_for_with_their_price() -> None:
         await opened(pilot)
         await until(pilot, shows(app, "2 of 3 serve"))
         asked = await answered(pilot, "plus", "escape")
-        assert "One replica more?" in asked and "about $0.410/h" in asked
+        assert "Add one replica?" in asked and "about $0.410/h" in asked
         assert orchestrator.fleets.ordered == []
         await answered(pilot, "plus", "y")
         await answered(pilot, "minus", "y")
@@ -149,7 +149,7 @@ async def test_one_more_and_one_less_are_asked_for_with_their_price() -> None:
         await pilot.press("r")
         await until(pilot, shows(app, "of 1 serve"))
         await pilot.press("minus")
-        await until(pilot, shows(app, "the last one ends"))
+        await until(pilot, shows(app, "this is the last replica"))
 
 
 async def test_all_are_released_together_after_a_question_and_the_proof_is_waited_for() -> None:
@@ -184,11 +184,11 @@ async def test_what_cannot_be_is_off_and_what_fails_is_told(
     app, _ = make_app(orchestrator)
 
     async def refused(*_: object) -> str:
-        raise UsageError("no process works on it", "resume it")
+        raise UsageError("no gdl-tui is running it", "resume it")
 
     async with app.run_test(size=SIZE, notifications=True) as pilot:
         await opened(pilot)
-        await until(pilot, shows(app, "c goes on with it"))
+        await until(pilot, shows(app, "c to continue it"))
         await pilot.press("plus")
         await until(pilot, lambda: isinstance(app.screen, FleetScreen))
         await pilot.press("c")
@@ -197,9 +197,9 @@ async def test_what_cannot_be_is_off_and_what_fails_is_told(
         await until(pilot, shows(app, "Fleet of tinyllama · 2 of 2"))
         monkeypatch.setattr(orchestrator.fleets, "order", refused)
         await answered(pilot, "plus", "y")
-        await until(pilot, shows(app, "no process works on it"))
+        await until(pilot, shows(app, "no gdl-tui is running it"))
         await pilot.press("enter")
-        await until(pilot, shows(app, "that replica is followed"))
+        await until(pilot, shows(app, "that replica can be followed"))
 
 
 async def test_read_only_changes_nothing() -> None:

@@ -35,7 +35,7 @@ async def test_they_are_asked_for_with_a_bid_and_are_never_among_the_others() ->
         line = app.screen.query_one(Input)
         line.value = "0"
         await pilot.press("enter")
-        await until(pilot, lambda: "a number over 0" in screen_text(app))
+        await until(pilot, lambda: "a number above 0" in screen_text(app))
         line.value = "0.30"
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, OffersScreen))

@@ -413,7 +413,7 @@ async def test_an_address_on_the_internet_is_asked_for_shown_copied_and_ended() 
         await pilot.press("P")
         await until(pilot, lambda: "still busy" in screen_text(app))
         orchestrator.gate.set()
-        shown = "is public: https://an-invented-name.trycloudflare.com/v1 · P ends that"
+        shown = "is public: https://an-invented-name.trycloudflare.com/v1 · P to end that"
         await until(pilot, lambda: shown in screen_text(app))
         await pilot.press("y")
         assert "https://an-invented-name.trycloudflare.com/v1" in app.clipboard
@@ -475,7 +475,7 @@ async def test_a_shell_on_a_session_of_ours_alone() -> None:
         await pilot.press("s")
         await until(pilot, lambda: ("shell", "s-1") in orchestrator.calls)
         # The terminal of a test cannot be given away.
-        await until(pilot, lambda: "no terminal to give" in screen_text(app))
+        await until(pilot, lambda: "a shell needs a terminal" in screen_text(app))
         await pilot.press("j", "s")
         await pilot.pause()
         assert ("shell", "s-2") not in orchestrator.calls

@@ -151,7 +151,7 @@ async def test_a_gguf_repository_asks_for_one_of_its_files_before_anything_begin
         name = app.screen.query_one("#model-name", Input)
         name.value = "qwen3-8b:gguf"
         await until(pilot, shows(app_of(pilot), "such as qwen3-8b:Q4_K_M"))
-        assert "no known model" not in screen_text(app) and "fits 9" not in screen_text(app)
+        assert "unknown model" not in screen_text(app) and "fits 9" not in screen_text(app)
         await pilot.press("enter")
         assert isinstance(app.screen, ModelDialog) and len(orchestrator.queries) == asked
         name.value = "qwen3-8b:Q4_K_M"

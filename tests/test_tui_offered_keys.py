@@ -181,9 +181,7 @@ async def test_why_a_choice_came_to_nothing_is_said_each_time() -> None:
         ident = await show(pilot, orchestrator, to_waiting)
         for _ in range(2):
             before = len(app._notifications)
-            orchestrator.push(
-                ident, 95, ev.ChoiceAwaited(1, None, "vast-102 is not listed any more")
-            )
+            orchestrator.push(ident, 95, ev.ChoiceAwaited(1, None, "vast-102 is no longer listed"))
             await until(pilot, lambda before=before: len(app._notifications) > before)  # type: ignore[misc]
 
 

@@ -171,7 +171,7 @@ async def test_a_configuration_that_is_there_is_left_alone(config: Path) -> None
     connector = Connector()
     app = connector.app()
     async with app.run_test(size=(120, 40), notifications=True) as pilot:
-        await until(pilot, lambda: "F6 chooses where machines come from" in screen_text(app))
+        await until(pilot, lambda: "F6 to choose where machines come from" in screen_text(app))
         assert isinstance(app.screen, OffersScreen), "somebody who has set something is not asked"
         await pilot.press("f6")
         await choose(pilot, 1, lambda: connector.asked[-1] == ("local", None))

@@ -203,7 +203,7 @@ async def test_one_that_was_asked_for_before_a_kill_is_ours(tmp_path: Path, name
             "never": (None, False),
             "fresh": (None, True),
         }
-        with pytest.raises(UsageError, match="or there may be"):
+        with pytest.raises(UsageError, match="or may exist"):
             await at.orchestrator.volumes.make((await at.offer()).id, "fresh", 50)
         await at.orchestrator.volumes.delete("cache")
 

@@ -173,7 +173,7 @@ SOURCES = (
     BackendSource("ssh", True, "SSH hosts", "2 in ~/.ssh/config: gpu1, lab", ("gpu1", "lab")),
     BackendSource("local", True, "This computer", "CPU (8 cores, 31 GB): small models, slowly"),
     BackendSource(
-        "sandbox", True, "Sandbox", "a simulated market: nothing is rented, nothing costs"
+        "sandbox", True, "Sandbox", "a simulated market: nothing is rented, and nothing costs money"
     ),
 )
 

@@ -219,7 +219,7 @@ async def extend(backend: Backend, session_id: str, hours: int) -> datetime | No
         return None
     raise UsageError(
         f"a machine of the {backend.name} backend has no reserved hours to add to",
-        "it goes on until it is released, or until its host's own time for it is over",
+        "it keeps running until it is released, or until its host's own term ends",
     )
 
 
@@ -273,7 +273,7 @@ async def publish(backend: Backend, one: Publication) -> str:
     if isinstance(backend, Publishes):
         return await backend.publish(one)
     raise UsageError(
-        f"the {backend.name} backend has nowhere to publish benchmarks",
+        f"the {backend.name} backend cannot publish benchmarks",
         "`gdl-tui benchmarks` keeps them here; publishing needs the shopper backend",
     )
 

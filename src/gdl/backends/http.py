@@ -154,7 +154,7 @@ class ServiceHttp:
         except NoAnswer as missing:
             raise BackendError(
                 f"no usable answer from {self.shown_url}: {missing.what}",
-                "whether it was done is not known: look, then ask again",
+                "it is not known whether it was done: check, then try again",
             ) from None
 
     async def rent(

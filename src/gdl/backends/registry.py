@@ -125,5 +125,5 @@ def _loaded(installed: EntryPoint) -> BackendEntry:
         raise UsageError(f"the {name} backend cannot be loaded: {why}", hint) from None
     if not isinstance(found, BackendEntry):
         what = one_line(installed.value, 100)
-        raise UsageError(f"the {name} backend cannot be loaded: {what} is no BackendEntry", hint)
+        raise UsageError(f"the {name} backend cannot be loaded: {what} is not a BackendEntry", hint)
     return found

@@ -74,6 +74,6 @@ class ServiceClock:
                 "clock",
                 "warn",
                 f"this computer's clock is {shown} {side} the service's",
-                "sessions are told by the service's clock; set this one right all the same",
+                "sessions use the service's clock; correct this one all the same",
             ),
         )

@@ -10,7 +10,7 @@ import typer
 def finite(value: float | None) -> float | None:
     """A limit that limits: no infinity passes for one."""
     if value is not None and not math.isfinite(value):
-        raise typer.BadParameter(f"{value} is no amount")
+        raise typer.BadParameter(f"{value} is not a valid amount")
     return value
 
 

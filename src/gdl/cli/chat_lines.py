@@ -30,13 +30,13 @@ _TWICE_S = 2.0
 """Two Ctrl-C within so long leave."""
 _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 _HELP = (
-    "/new                 begin a new conversation",
-    "/set NAME VALUE      temperature, top-p, max-tokens, seed or system; no value: the server's",
+    "/new                 start a new conversation",
+    "/set NAME VALUE      temperature, top-p, max-tokens, seed or system; no value: the default",
     "/saved               the saved conversations",
-    "/open ID             go on with one of them",
+    "/open ID             continue one of them",
     "/delete ID           delete one of them",
-    "/quit                leave, as Ctrl-D does",
-    "Ctrl-C stops an answer; twice, it leaves. A line that begins with // is sent with one /.",
+    "/quit                quit, as Ctrl-D does",
+    "Ctrl-C stops an answer; twice, it quits. A line that begins with // is sent with one /.",
 )
 
 
@@ -61,7 +61,7 @@ class LineChat:
         await self._answered(turn, thoughts=False)
         if turn.done is not None and turn.done.error:
             say(f"error: {plain(turn.done.error)}")
-            say("hint: `gdl-tui health` tells whether it works")
+            say("hint: `gdl-tui health` shows whether it works")
             return exit_codes.VERIFICATION_FAILED
         if turn.done is not None and turn.done.finish_reason == "length":
             say(f"note: {cut(turn.done, self.one.options)}")
@@ -70,7 +70,7 @@ class LineChat:
     async def converse(self) -> int:
         """Questions until the end of the input, or two Ctrl-C."""
         name = plain(self._partner.model, 60)
-        say(f"{name}: Ctrl-D leaves, Ctrl-C stops an answer, /help tells more")
+        say(f"{name}: Ctrl-D quits, Ctrl-C stops an answer, /help shows more")
         if words := option_words(self.one.options):
             say(words)
         task = asyncio.current_task()
@@ -99,7 +99,7 @@ class LineChat:
         elif self._answer is not None:
             self._answer.cancel()
         else:
-            say("\nCtrl-C again leaves, as Ctrl-D does")
+            say("\npress Ctrl-C again to quit, or Ctrl-D")
 
     async def _line(self, line: str) -> bool:
         """One line typed; False when it leaves."""
@@ -117,7 +117,9 @@ class LineChat:
 
     async def _question(self, question: str) -> None:
         if self.one.full:
-            raise UsageError(f"{TURNS_KEPT} questions are enough", "/new begins a new conversation")
+            raise UsageError(
+                f"{TURNS_KEPT} questions is the limit", "/new starts a new conversation"
+            )
         turn = self.one.ask(_checked(question), clock.now())
         self._answer = asyncio.ensure_future(self._answered(turn, thoughts=True))
         try:
@@ -179,7 +181,7 @@ class LineChat:
                 say("a new conversation")
             case ["/set", option, *value]:
                 self.one.options = changed(self.one.options, option, value[0] if value else "")
-                say(option_words(self.one.options) or "all as the server has it")
+                say(option_words(self.one.options) or "all: the server's defaults")
             case ["/saved"]:
                 await self._list()
             case ["/open", ident]:
@@ -192,12 +194,14 @@ class LineChat:
                 await asyncio.to_thread(self._kept.delete, ident)
                 say(f"deleted {plain(ident, 80)}")
             case _:
-                raise UsageError(f"{name} is no command here", "/help lists them")
+                raise UsageError(f"{name} is not a command here", "/help lists them")
 
     @property
     def _kept(self) -> ConversationFiles:
         if self._files is None:
-            raise UsageError("conversations are not saved", "set save_chats in the configuration")
+            raise UsageError(
+                "conversations are not saved", "set save_chats = true in the configuration"
+            )
         return self._files
 
     async def _list(self) -> None:
@@ -213,7 +217,7 @@ def changed(options: ChatOptions, name: str, value: str) -> ChatOptions:
     try:
         return options.changed(name.replace("-", "_"), _text(value))
     except KeyError:
-        what = f"{name} is no option"
+        what = f"{name} is not an option"
     except ValueError as error:
         what = plain(error, 200)
     raise UsageError(what, "/set temperature, top-p, max-tokens, seed or system, and its value")
@@ -231,7 +235,7 @@ def checked_options(options: ChatOptions) -> ChatOptions:
 
 def _checked(question: str) -> str:
     if not question.strip():
-        raise UsageError("there is no question", "type one, or send one by a pipe")
+        raise UsageError("there is no question", "type one, or send one through a pipe")
     if len(question) > TEXT_KEPT:
         raise UsageError(f"the question is longer than {TEXT_KEPT:,} characters", "ask for less")
     return _text(question)

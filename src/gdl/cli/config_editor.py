@@ -30,9 +30,9 @@ def secret_typed(name: str) -> str:
         typed = _piped(name)
     typed = typed.strip()
     if not typed:
-        raise UsageError(f"no value for {name}", "`gdl-tui config unset NAME` ends a setting")
+        raise UsageError(f"no value for {name}", "`gdl-tui config unset NAME` removes a setting")
     if len(typed.splitlines()) > 1:
-        raise UsageError(f"more than one line for {name}", "give the value alone, on one line")
+        raise UsageError(f"more than one line for {name}", "give only the value, on one line")
     if not typed.isprintable():
         raise UsageError(f"the value for {name} has unprintable characters", "copy it again")
     return typed
@@ -71,7 +71,7 @@ def edited(file: Path) -> str:
                 _again(error)
             else:
                 editing.write(file, text)
-                return f"{file} is written"
+                return f"{file} was saved"
 
 
 def _again(error: UsageError) -> None:
@@ -80,7 +80,7 @@ def _again(error: UsageError) -> None:
     sys.stderr.write("edit it again? [Y/n] ")
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() in ("n", "no"):
-        raise Cancelled("nothing was changed", "`gdl-tui config edit` begins anew")
+        raise Cancelled("nothing was changed", "`gdl-tui config edit` starts again")
 
 
 def _editor() -> list[str]:
@@ -88,7 +88,7 @@ def _editor() -> list[str]:
         try:
             words = shlex.split(os.environ.get(variable, ""))
         except ValueError as error:
-            raise UsageError(f"cannot read ${variable}: {error}", "close its quotes") from None
+            raise UsageError(f"cannot read ${variable}: {error}", "close the quotes") from None
         if words:
             return words
     for name in _USUAL:

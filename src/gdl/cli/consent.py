@@ -62,7 +62,7 @@ async def agreed(question: str, said: Consent, *, undone: str, refusal: str) -> 
     if said.given:
         return
     if not said.asks:
-        raise UsageError(refusal, "pass --yes if it is wanted")
+        raise UsageError(refusal, "pass --yes to confirm")
     from gdl.cli.prompt import yes
 
     if not await yes(question):
@@ -80,7 +80,7 @@ async def to_rent(
     if not said.asks:
         where = orchestrator.backend_name.replace(",", " and ")
         raise UsageError(
-            f"deploying on {where} costs money, and nobody can be asked",
+            f"deploying on {where} costs money, and there is no terminal to ask on",
             "pass --yes, or a limit: --max-price or --max-spend; --dry-run shows what it costs",
         )
     suitable = await suitable_offers(orchestrator, spec)
@@ -92,7 +92,7 @@ async def to_rent(
     if spec.max_attempts > 1 and len(suitable) > 1:
         say(
             f"if it fails, the next ones are tried, {plural(spec.max_attempts, 'machine')} in all,"
-            f" none dearer than {hourly(ceiling)}"
+            f" none above {hourly(ceiling)}"
         )
     await agreed("rent it?", said, undone="nothing was rented", refusal="")
     asked = spec.query.max_price
@@ -109,18 +109,19 @@ async def to_rent_when_it_appears(
         return
     if not said.asks:
         raise UsageError(
-            "renting what appears costs money, and nobody can be asked",
-            "pass --yes, or a limit: --max-price or --max-spend; without --rent it only tells",
+            "renting an offer that appears costs money, and there is no terminal to ask on",
+            "pass --yes, or a limit: --max-price or --max-spend; without --rent, offers are only "
+            "reported",
         )
     most = spec.query.max_price
     if most is None and spec.max_spend is None:
         raise UsageError(
-            "nothing says what the machine may cost",
-            "say it in the filter, as in price<0.30, or with --max-price or --max-spend",
+            "there is no limit to what the machine may cost",
+            "set one in the filter, as in price<0.30, or with --max-price or --max-spend",
         )
     name = plain(spec.model, 80)
     if most is None:
-        say(f"{name} on the first machine that appears, whatever it costs an hour")
+        say(f"{name} on the first machine that appears, whatever it costs per hour")
     else:
         say(
             f"{name} on the first machine that appears, for {hourly(most)} at most:"
@@ -130,7 +131,7 @@ async def to_rent_when_it_appears(
         say(until)
     if spec.max_attempts > 1:
         say(f"if it fails, others are tried, {plural(spec.max_attempts, 'machine')} in all")
-    await agreed("rent it without asking again?", said, undone="nothing is watched", refusal="")
+    await agreed("rent it without asking again?", said, undone="not watching", refusal="")
 
 
 async def suitable_offers(
@@ -179,8 +180,8 @@ def price_lines(suitable: Sequence[RankedOffer], spec: DeploymentSpec) -> list[s
 def _until_when(spec: DeploymentSpec) -> str:
     """How long it costs, where it is not released at once."""
     if spec.max_spend is not None:
-        return f"it ends when {dollars(spec.max_spend)} are spent"
-    return "" if spec.after == "destroy" else "it costs that every hour until it is released"
+        return f"it ends when {dollars(spec.max_spend)} is spent"
+    return "" if spec.after == "destroy" else "it costs that much every hour until it is released"
 
 
 async def row_of(sessions: Sessions, ident: str) -> SessionRow | None:

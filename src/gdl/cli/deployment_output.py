@@ -81,7 +81,7 @@ class TextDeployment:
         if finished.billing is Billing.RELEASED:
             return
         sure = finished.billing in (Billing.NONE, Billing.ACTIVE)
-        going = "it goes on serving" if sure else f"left serving; {money_words(finished.billing)}"
+        going = "it keeps serving" if sure else f"left serving; {money_words(finished.billing)}"
         if finished.billing is Billing.ACTIVE:
             going += " and billing"
         say(f"{going}; `gdl-tui attach {session}` opens the tunnel again,")

@@ -45,7 +45,7 @@ def spec_of(wanted: DeployOptions, model: str, session: Session) -> DeploymentSp
         if session.orchestrator.simulated:
             hint = "start a market with `gdl-tui sandbox`, and name it with GDL_SANDBOX__URL"
         raise UsageError(
-            "--keep keeps nothing here: the machines of this backend end with this process", hint
+            "--keep has no effect here: the machines of this backend end with this process", hint
         )
     return DeploymentSpec(
         model=model,

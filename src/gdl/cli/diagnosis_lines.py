@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 _LEAST_WIDTH = 20
 _STATES = {
-    "failed": "the log tells of a failure",
-    "healthy": "nothing in the log went wrong: the server serves",
-    "unfinished": "the log ends without an error, and before anything serves",
+    "failed": "the log shows a failure",
+    "healthy": "nothing went wrong in this log: the server serves",
+    "unfinished": "the log ends without an error, before anything serves",
 }
 _CAUSE, _LINE, _CANDIDATE = 600, 300, 160
 
@@ -56,10 +56,10 @@ def _explained(found: Diagnosis) -> Iterator[str]:
     yield _STATES[found.state]
     yield f"what the remedy would do: {plain(found.action.words, 200)}"
     if found.action.automatic:
-        yield "  it is applied without being asked for, unless auto_fix is off"
+        yield "  it is applied without asking, unless automatic fixes are off"
     chosen = [each for each in found.considered if not each.why]
     others = [each for each in found.considered if each.why]
-    yield "" if chosen or others else "no rule knows any of its words"
+    yield "" if chosen or others else "no rule matches any of its lines"
     for each in chosen:
         yield f"chosen: {each.rule}, for {_candidate(each)}"
     for each in others:

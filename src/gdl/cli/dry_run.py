@@ -71,8 +71,8 @@ async def show(session: Session, spec: DeploymentSpec, replicas: int | None = No
         say(f"{head:<8} {line}")
     others = len(suitable) - len(tried)
     say(
-        f"offers   {plural(len(tried), 'offer')} in this order, each after the one before failed"
-        + (f"; {others} more suit" if others else "")
+        f"offers   {plural(len(tried), 'offer')} in this order, each if the previous one failed"
+        + (f"; {others} more suitable" if others else "")
     )
     output.table((">PRICE", ">SESSION", "MACHINE", "PROVIDER", "LOCATION", "OFFER"), _rows(tried))
     say("nothing was rented: omit --dry-run to deploy")
@@ -91,7 +91,7 @@ def _plan(session: Session, spec: DeploymentSpec) -> list[tuple[str, str]]:
     bench = ", measure it" if spec.bench else ""
     limits = [f"{plural(spec.max_attempts, 'machine')} at most"]
     if spec.query.max_price is not None:
-        limits.append(f"none dearer than {hourly(spec.query.max_price)}")
+        limits.append(f"none above {hourly(spec.query.max_price)}")
     if spec.max_spend is not None:
         limits.append(f"{dollars(spec.max_spend)} in all")
     return [

@@ -32,7 +32,7 @@ async def to_rent_fleet(orchestrator: OrchestratorApi, spec: FleetSpec, said: Co
     if not said.asks:
         where = orchestrator.backend_name.replace(",", " and ")
         raise UsageError(
-            f"a fleet on {where} costs money, and nobody can be asked",
+            f"a fleet on {where} costs money, and there is no terminal to ask on",
             "pass --yes, or a limit: --max-price or --max-spend, both for all replicas together",
         )
     suitable = await suitable_offers(orchestrator, spec.replica)
@@ -45,7 +45,7 @@ async def to_rent_fleet(orchestrator: OrchestratorApi, spec: FleetSpec, said: Co
     most = most if asked is None else min(most, asked)
     model = plain(spec.replica.model, 80)
     say(f"{plural(spec.replicas, 'replica')} of {model}: about {hourly(about)} together")
-    say(f"never more than {hourly(most)} together, also when machines are replaced")
+    say(f"never more than {hourly(most)} together, even while machines are replaced")
     if spec.replica.max_spend is not None:
         say(f"all end when {dollars(spec.replica.max_spend)} are spent")
     await agreed("rent them?", said, undone="nothing was rented", refusal="")
@@ -77,5 +77,5 @@ async def to_grow(
         f"{plural(more, 'replica')} more {price}?",
         said,
         undone="the fleet stays as it is",
-        refusal=f"{plural(more, 'replica')} more cost money, and nobody can be asked",
+        refusal=f"{plural(more, 'replica')} more cost money, and there is no terminal to ask on",
     )

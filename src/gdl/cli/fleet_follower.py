@@ -158,7 +158,7 @@ class FleetFollower:
                 say("")
                 answer = (await self._answer(self._ask))[:1]
             if answer == "c":
-                say("the fleet goes on; press Ctrl-C to end")
+                say("the fleet keeps running; press Ctrl-C to end")
                 continue
             await self._end(fleet_id, keep=answer == "n")
 
@@ -176,7 +176,7 @@ class FleetFollower:
 
     async def _end(self, fleet_id: str, *, keep: bool) -> None:
         self._ended_by_us = True
-        what = "the replicas go on serving and billing" if keep else "releasing all replicas"
+        what = "the replicas keep serving and billing" if keep else "releasing all replicas"
         say(f"{what} {_AGAIN}")
         try:
             await self._fleets.order(fleet_id, End(keep))

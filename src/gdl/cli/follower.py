@@ -44,7 +44,7 @@ class _Command(Enum):
 _WORDS = {
     _Command.CANCEL: f"cancelling: releasing the machine {_AGAIN}",
     _Command.RELEASE: f"releasing the machine {_AGAIN}",
-    _Command.KEEP: "closing the tunnel; the machine goes on serving and billing",
+    _Command.KEEP: "closing the tunnel; the machine keeps serving and billing",
 }
 
 
@@ -219,7 +219,7 @@ class Follower:
         if not self._attached:
             words = words.replace("y/N", "Y/n")
         if not self._may_keep:
-            words = "[Y/n] (y release, n continue: it cannot go on without this program)"
+            words = "[Y/n] (y release, n continue: it cannot continue without this program)"
         say("")
         question = asyncio.ensure_future(ask(f"release the machine? {words} "))
         again = asyncio.ensure_future(self._signals.get())

@@ -132,10 +132,10 @@ def _key(name: str | None) -> Secret:
         return Secret("")
     value = os.environ.get(name, "").strip()
     if not value:
-        raise UsageError(f"the environment variable {name} is not set", "export it, with the key")
+        raise UsageError(f"the environment variable {name} is not set", "export it with the key")
     if not value.isprintable() or not value.isascii():
         raise UsageError(
-            f"what {name} holds cannot be a key", "letters, digits and signs on a line"
+            f"what {name} holds cannot be a key", "one line of letters, digits and signs"
         )
     return Secret(value)
 

@@ -20,7 +20,7 @@ def check(wanted: ResultOptions) -> None:
     """Raises UsageError for files that cannot be written, before minutes go by."""
     for path in (wanted.save_result, wanted.csv, wanted.markdown):
         if path is not None and not path.parent.is_dir():
-            raise UsageError(f"no folder {path.parent}", "make it first, or name another file")
+            raise UsageError(f"no folder {path.parent}", "create it first, or name another file")
 
 
 def load(outcome: Outcome, wanted: ResultOptions, context: Context, output: Output) -> None:

@@ -100,7 +100,7 @@ def _gb(value: float | None) -> str:
 def _growth(told: ModelDetails) -> str:
     if told.kv_bytes_per_token is None or told.state_bytes_per_sequence is None:
         return ""
-    words = f": {told.kv_bytes_per_token:,.0f} bytes a token"
+    words = f": {told.kv_bytes_per_token:,.0f} bytes per token"
     if told.state_bytes_per_sequence:
-        words += f" and {told.state_bytes_per_sequence / 1e6:,.0f} MB a sequence"
+        words += f" and {told.state_bytes_per_sequence / 1e6:,.0f} MB per sequence"
     return words

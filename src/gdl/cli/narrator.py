@@ -204,7 +204,7 @@ def _told_on_machine(event: ev.Event) -> Iterator[str]:
             yield f"  remedy: {plain(event.remedy, 400)}"
             yield from (f"    > {plain(line, 300)}" for line in event.evidence[:10])
         case ev.RemedyApplied():
-            yield f"  applying the remedy: {plain(event.text, 300)}"
+            yield f"  applying the fix: {plain(event.text, 300)}"
         case ev.AttemptFailed():
             yield (
                 f"attempt {event.attempt} failed while {event.phase.value}: "
@@ -291,6 +291,6 @@ def _finished(
     yield f"{ended}: {plain(event.model, 120)}, {billing}"
     if spent:
         yield (
-            "  by our own clock, for the time it was rented; a plan's price is for all of its"
-            " hours, the set-up among them"
+            "  by our own clock, for the time it was rented; a plan's price covers all of its"
+            " hours, including the set-up"
         )

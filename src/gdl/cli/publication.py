@@ -13,7 +13,7 @@ def check(session: Session, wanted: bool) -> None:
     """Before minutes are spent on measuring. Raises UsageError."""
     if wanted and not session.orchestrator.publishes:
         raise UsageError(
-            f"the {session.orchestrator.backend_name} backend has nowhere to publish benchmarks",
+            f"the {session.orchestrator.backend_name} backend cannot publish benchmarks",
             "omit --publish: `gdl-tui benchmarks` keeps them here",
         )
 

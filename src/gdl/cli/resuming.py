@@ -48,10 +48,10 @@ async def to_resume(session: Session, model: str) -> str | None:
     what = machine_that_you_have(found, clock.now())
     if not at_terminal():
         raise UsageError(
-            f"{plain(found.model)} was being deployed already, on {plain(what)}",
-            f"`gdl-tui resume {found.deployment_id}` goes on with it; --new rents another machine",
+            f"{plain(found.model)} was already being deployed, on {plain(what)}",
+            f"`gdl-tui resume {found.deployment_id}` continues it; --new rents another machine",
         )
-    say(f"a deployment of {plain(found.model)} was interrupted in {found.phase}")
+    say(f"a deployment of {plain(found.model)} was interrupted while {found.phase}")
     answer = await ask(f"continue on {plain(what)}? [Y/n] (n rents another machine) ")
     return None if answer in ("n", "no") else found.deployment_id
 

@@ -15,7 +15,7 @@ def seconds(text: str) -> float:
     typed = text.strip().lower()
     parts = _SPAN.findall(typed)
     if not parts or _SPAN.sub("", typed).strip():
-        raise typer.BadParameter(f"{text!r} is no span of time: write 30s, 10m, 2h or 1d")
+        raise typer.BadParameter(f"{text!r} is not a duration: write 30s, 10m, 2h or 1d")
     return sum(float(number) * _UNITS[unit] for number, unit in parts)
 
 

@@ -113,7 +113,7 @@ def _why(log: Path, code: int) -> GdlError:
         lines = []
     said = {line.partition(": ")[0]: line.partition(": ")[2] for line in lines}
     kind = UsageError if code == exit_codes.USAGE else SshError
-    what = said.get("error", "the tunnel's process ended without a word")
+    what = said.get("error", "the tunnel's process ended without a message")
     return kind(what, said.get("hint", f"its log: {log}"))
 
 

@@ -31,7 +31,10 @@ async def with_volume(
     if size_gb is None or not await _is_to_be_made(session, ident):
         spec = replace(spec, query=await mounting(session, spec.query, ident))
         return await to_rent(session.orchestrator, spec, said)
-    beside = f"a volume of {size_gb} GB is made, which costs until `gdl-tui volumes delete` ends it"
+    beside = (
+        f"a volume of {size_gb} GB is created, which costs money until `gdl-tui volumes delete` "
+        "deletes it"
+    )
     spec = await to_rent(session.orchestrator, spec, said, beside)
     volume = await _made(session, ident, size_gb, spec.query)
     return replace(spec, query=replace(spec.query, volume=volume))

@@ -27,7 +27,7 @@ def serve(cli: Cli, port: int, address: str) -> NoReturn:
         settings = load_settings(cli)
         server = _server(_command(cli), address, port)
         if not _is_loopback(address):
-            say(f"anybody who reaches {address}:{port} can spend your money: there is no password")
+            say(f"anyone who can reach {address}:{port} can spend your money: there is no password")
         say(f"the terminal UI on the {settings.backend} backend: http://{address}:{port}")
         try:
             server.serve()
@@ -67,7 +67,7 @@ def _server(command: str, address: str, port: int) -> Any:
         A name that was bent to this address (DNS rebinding) is refused, too."""
         origin = request.headers.get("Origin")
         if not allowed(request.host, origin, address):
-            raise web.HTTPForbidden(text="this page may be opened by its own address alone")
+            raise web.HTTPForbidden(text="this page can only be opened at its own address")
         return await handler(request)
 
     class Guarded(Server):  # type: ignore[misc, unused-ignore]

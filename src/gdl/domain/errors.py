@@ -118,7 +118,7 @@ class OfferGone(MachineError):
     def __init__(self, offer_id: str, message: str = "", hint: str = "") -> None:
         super().__init__(
             message or f"offer {offer_id} is no longer available",
-            hint or "take the next offer; the listing was stale",
+            hint or "take the next offer; the listing was out of date",
         )
         self.offer_id = offer_id
 
@@ -135,16 +135,14 @@ class OfferTaken(MachineError):
     kind = "offer_taken"
 
     def __init__(self, offer_id: str) -> None:
-        super().__init__(
-            f"another request of ours was faster for offer {offer_id}", "take the next offer"
-        )
+        super().__init__(f"another of our requests got offer {offer_id}", "take the next offer")
 
 
 class InsufficientDisk(MachineError):
     kind = "insufficient_disk"
 
     def __init__(self, message: str, requested_gb: int, recommended_gb: int) -> None:
-        super().__init__(message, f"ask for a disk of {recommended_gb} GB")
+        super().__init__(message, f"request a disk of {recommended_gb} GB")
         self.requested_gb = requested_gb
         self.recommended_gb = recommended_gb
 

@@ -194,9 +194,9 @@ def words(guard: Guard, now: datetime) -> str:
     if guard.unseen_hours is not None:
         parts.append(f"ends after {_hours(guard.unseen_hours)} with nobody connected")
     if not guard.installed:
-        parts.append("not at work yet")
+        parts.append("not active yet")
     elif guard.ends == "server":
-        parts.append("ends the server alone")
+        parts.append("ends only the server")
     return "; ".join(parts)
 
 

@@ -65,13 +65,13 @@ class Judge:
             "cannot mount the volume",
             None,
         )
-        words = f"goes for more than your bid of {dollars(query.bid or 0)}/h"
+        words = f"costs more than your bid of {dollars(query.bid or 0)}/h"
         self._over_bid: Against = ("price", words, "over the bid", None)
 
     def whom(self, offer: Offer) -> Against | None:
         """Against this very offer: who rents it out, and what happened before."""
         if self._pinned and offer.id not in self._pinned:
-            return "query", "another offer was asked for", "", None
+            return "query", "another offer was requested", "", None
         if self._excludes:
             return self._excluded(offer)
         return None
@@ -104,16 +104,16 @@ class Judge:
         query = self._query
         least, cuda = query.min_cuda, offer.cuda_version
         if least is not None and cuda is not None and cuda < least and not self.without_gpu(offer):
-            return "cuda", f"driver knows CUDA {cuda:.1f}, {least:.1f} needed", "", None
+            return "cuda", f"driver supports CUDA {cuda:.1f}, {least:.1f} needed", "", None
         floor = query.min_reliability
         if floor is not None and offer.reliability is not None and offer.reliability < floor:
             return "reliability", f"{offer.reliability:.1%} reliable, under {floor:.1%}", "", None
         longest = offer.max_duration_hours
         if longest is not None and longest < self._hours:
-            return "duration", f"for {longest:.0f} h at most", "", None
+            return "duration", f"for at most {longest:.0f} h", "", None
         terms = offer.terms
         if terms is not None and (most := terms.most_disk_gb) is not None and terms.disk_gb > most:
-            return "disk", f"{most:.0f} GB disk at most, {terms.disk_gb:.0f} needed", "", None
+            return "disk", f"{most:.0f} GB of disk at most, {terms.disk_gb:.0f} needed", "", None
         if query.max_price is not None and offer.price_per_hour > query.max_price:
             return self._too_dear
         return None
@@ -121,7 +121,7 @@ class Judge:
     def _against_way(self, offer: Offer) -> Against | None:
         """What speaks against an interruptible machine."""
         if not self._query.interruptible:
-            return "query", "interruptible: lost to whoever bids more", "interruptible", None
+            return "query", "interruptible: can be lost to a higher bid", "interruptible", None
         if offer.terms is None or offer.terms.bid is None:
             return "query", "takes no bids", "", None
         if self._query.bid is not None and offer.terms.bid > self._query.bid:

@@ -119,7 +119,7 @@ class ModelFacts:
                 return f"from the hub{short}"
             case FactsSource.CACHED:
                 day = f", of {self.told_at.day} {self.told_at:%b %Y}" if self.told_at else ""
-                return f"the last answer of the hub{day}"
+                return f"the last answer from the hub{day}"
             case FactsSource.CATALOGUE:
                 return "catalogue"
             case FactsSource.NAME:
@@ -134,7 +134,7 @@ class ModelFacts:
             case FactsSource.CATALOGUE:
                 return "the program's own catalogue"
             case FactsSource.NAME:
-                return "the name alone"
+                return "the name only"
         return self.source_words
 
     @property

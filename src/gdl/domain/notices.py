@@ -74,7 +74,7 @@ def notice_of(state: DeploymentState, recorded: ev.Recorded) -> Notice | None:
                 state,
                 recorded,
                 NoticeKind.PRICE_RISE,
-                f"its host asks for {dollars(new)}/h in place of {dollars(old)}/h; nothing was"
+                f"its host asks for {dollars(new)}/h instead of {dollars(old)}/h; nothing was"
                 " agreed to",
                 ends_at=event.begins_at,
                 new_price=new,

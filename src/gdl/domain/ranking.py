@@ -265,7 +265,7 @@ _COUNTED = {
     "backend": "of excluded backends",
     "offer": "already failed",
     "unavailable": "not available",
-    "query": "not asked for",
+    "query": "not what was requested",
 }
 
 
@@ -317,10 +317,10 @@ def _what_helps(rows: list[RankedOffer]) -> str:
     if not hints and any(r.exclusion == "disk" for r in rows):
         hints.append("choose a smaller model, or another variant of it")
     if not hints and any(r.exclusion == "volume" for r in rows):
-        hints.append("wait until a machine there is free, or do without --volume")
+        hints.append("wait until a machine there is free, or omit --volume")
     if not hints and any(r.exclusion == "unsuited" for r in rows):
         hints.append("take an offer with newer GPUs, or choose another variant of the model")
-    return " or ".join(hints) or "loosen the filters"
+    return " or ".join(hints) or "relax the filters"
 
 
 def _up_to_a_cent(price: float) -> float:

@@ -61,9 +61,9 @@ class Remedy:
             case RemedyKind.ENV:
                 return f"start again with {self.name}={self.value}"
             case RemedyKind.REPAIR:
-                return f"repair ({self.name}) and go on"
+                return f"repair ({self.name}) and continue"
             case RemedyKind.RESTART:
-                return "start it once more"
+                return "start it again"
             case RemedyKind.WAIT:
                 return f"wait {self.value} s and try again"
             case RemedyKind.NEXT:
@@ -73,4 +73,4 @@ class Remedy:
             case RemedyKind.EXCLUDE_PROVIDER:
                 return "take the next offer and exclude this provider"
             case RemedyKind.STOP:
-                return "stop: no other machine helps"
+                return "stop: no other machine would help"

@@ -153,13 +153,14 @@ def _other_purpose(facts: ModelFacts) -> Judgement | None:
         base = base_of(facts, "adapter")
         return Judgement(
             ModelKind.ADAPTER,
-            f"{facts.id} is an adapter (LoRA){f' for {base}' if base else ''}, no whole model",
-            f"deploy {base or 'its base model'}; the server takes the adapter by its own arguments",
+            f"{facts.id} is an adapter (LoRA){f' for {base}' if base else ''}, not a whole model",
+            f"deploy {base or 'its base model'}; the server loads the adapter through its own "
+            "arguments",
         )
     if _is_embedding(facts):
         return Judgement(
             ModelKind.EMBEDDING,
-            f"{facts.id} is an embedding model: it turns text into numbers and writes none",
+            f"{facts.id} is an embedding model: it turns text into numbers and generates none",
             "choose a model that generates text: `gdl-tui models WORDS` searches the hub",
         )
     return _other_task(facts)
@@ -197,7 +198,7 @@ def _other_task(facts: ModelFacts) -> Judgement | None:
     if classifies or (task in _RERANKING_TASKS and not _writes(named)):
         return Judgement(
             ModelKind.RERANKER,
-            f"{facts.id} scores or classifies text and writes none",
+            f"{facts.id} scores or classifies text and generates none",
             "choose a model that generates text: `gdl-tui models WORDS` searches the hub",
         )
     reads = any(each.endswith(_READING) for each in named) or task == "fill-mask"
@@ -207,7 +208,7 @@ def _other_task(facts: ModelFacts) -> Judgement | None:
     purpose = "automatic-speech-recognition" if speech and not task else task or "reading text"
     return Judgement(
         ModelKind.OTHER_TASK,
-        f"{facts.id} is for {one_line(purpose, 40).replace('-', ' ')}, not for writing text",
+        f"{facts.id} is for {one_line(purpose, 40).replace('-', ' ')}, not for generating text",
         "choose a model that generates text: `gdl-tui models WORDS` searches the hub",
     )
 
@@ -225,10 +226,10 @@ def _unreadable_weights(facts: ModelFacts, *, trust: bool) -> Judgement | None:
         return _foreign_quantization(facts)
     original = base_of(facts)
     if found:
-        helps = "take a copy with safetensors, or accept the risk with --trust-remote-code"
+        helps = "use a copy with safetensors, or accept the risk with --trust-remote-code"
         refused = Judgement(
             ModelKind.PICKLED,
-            f"{facts.id} has pickled weights alone, which can run code when they are loaded",
+            f"{facts.id} has only pickled weights, which can run code when they are loaded",
             helps,
         )
         return None if trust else refused
@@ -315,14 +316,14 @@ def _unknown_architecture(
         return Judgement(
             ModelKind.UNKNOWN_ARCHITECTURE,
             f"{facts.id} is of an architecture that the engine does not know: {named}",
-            "a newer release may know it: name that as install.version; else choose another model",
+            "a newer release may support it: set install.version; otherwise choose another model",
         )
     if trust:
         return None
     return Judgement(
         ModelKind.OWN_CODE,
         f"{facts.id} ({named}) needs code from its own repository to be loaded",
-        "read that code on the hub; --trust-remote-code then runs it on the rented machine",
+        "read that code on the hub; with --trust-remote-code it is run on the rented machine",
         brings_code=True,
     )
 

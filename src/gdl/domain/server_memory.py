@@ -101,14 +101,14 @@ class MemoryComparison:
     def missing(self) -> str:
         """What was asked for and is not there, in words; "": nothing."""
         if self.context and self.context < self.asked_context:
-            return f"{self.asked_context:,} tokens of context were asked for"
+            return f"{self.asked_context:,} tokens of context were requested"
         held, wanted = self.sequences, self.asked_sequences
         # Requests that are shorter than the longest leave space for more of them.
         each = min(self.asked_context or self.context, self.context)
         if held is None or not wanted or not each:
             return ""
         if held * self.context < wanted * each * (1 - _SLACK):
-            return f"{wanted} requests of {each:,} tokens at a time were asked for"
+            return f"{wanted} requests of {each:,} tokens at a time were requested"
         return ""
 
     @property
@@ -155,7 +155,7 @@ def compared(
     if allocation is None or made.unpredicted or told.sequences is None:
         return made
     if allocation.refusal or not allocation.kv_bytes:
-        return replace(made, unpredicted=allocation.refusal or "it keeps no cache")
+        return replace(made, unpredicted=allocation.refusal or "it has no cache")
     free = allocation.usable_bytes - allocation.weights_bytes - allocation.overhead_bytes
     if told.cache_given:
         if told.cache_gib is None:

@@ -136,7 +136,7 @@ def _by_bandwidth(machine: Machine, served: Served) -> Speed | None:
         return None
     rough = machine.gpus > 1 or served.active_gb is not None
     error = _ROUGH if rough else _BANDWIDTH
-    return Speed(rate, error, Basis.BANDWIDTH, "the memory's bandwidth alone")
+    return Speed(rate, error, Basis.BANDWIDTH, "the memory bandwidth only")
 
 
 def modelled(machine: Machine, served: Served) -> float | None:

@@ -265,10 +265,11 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 def _what_helps(error: Exception) -> str:
     if "locked" in str(error):
-        return "another program holds it open: try again when that has ended"
+        return "another program is using it: try again when that has ended"
     if type(error) is sqlite3.DatabaseError:  # damaged, or no database at all
         return (
-            "move journal.sqlite out of the data folder: a new one begins, and `gdl-tui sessions`"
+            "move journal.sqlite out of the data folder: a new one is created, and `gdl-tui "
+            "sessions`"
             " lists what the backend still has rented to you"
         )
     return "check the folder's permissions and free space, or set GDL_DATA_DIR"

@@ -53,5 +53,5 @@ def read_key(path: Path) -> Secret:
     except (OSError, UnicodeDecodeError) as error:
         raise GdlError(
             f"cannot read the key file {path}: {error}",
-            "the machine can still be destroyed, but not be entered",
+            "the machine can still be destroyed, but not connected to",
         ) from None

@@ -85,7 +85,7 @@ def read_pin(file: Path) -> asyncssh.SSHKey | None:
         detail = getattr(error, "strerror", None) or "not a public key"
         raise UsageError(
             f"cannot read the pinned host key {file}: {detail}",
-            "without it the machine cannot be recognised; correct the file",
+            "without it the machine cannot be verified; correct the file",
         ) from None
 
 
@@ -124,7 +124,8 @@ def host_key_not_known(label: str, offered: asyncssh.SSHKey | None) -> HostKeyCh
     shown = f" (it is {offered.get_fingerprint()})" if offered is not None else ""
     return HostKeyChanged(
         f"the host key of {label} is not the one in your known_hosts{shown}",
-        "somebody may be in between; if you know that it changed, `ssh-keygen -R HOST` forgets it",
+        "somebody may be intercepting the connection; if you know that the key changed, "
+        "`ssh-keygen -R HOST` forgets it",
     )
 
 
@@ -132,5 +133,6 @@ def host_key_changed(label: str, offered: asyncssh.SSHKey | None) -> HostKeyChan
     shown = f" (now {offered.get_fingerprint()})" if offered is not None else ""
     return HostKeyChanged(
         f"the host key of {label} has changed since the first connection{shown}",
-        "somebody may be in between, or the address belongs to another machine now: do not use it",
+        "somebody may be intercepting the connection, or the address now belongs to another "
+        "machine: do not use it",
     )

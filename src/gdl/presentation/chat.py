@@ -24,8 +24,8 @@ def cut(done: ChatDone, options: ChatOptions) -> str:
     """Why an answer ended before its end."""
     asked, came = options.max_tokens, done.output_tokens
     if asked is not None and (came is None or came >= asked):
-        return f"cut: max tokens is {asked:,}"
-    return "cut by the server: its context is full, or it has a limit of its own"
+        return f"cut off: max tokens is {asked:,}"
+    return "cut off by the server: its context is full, or it has a limit of its own"
 
 
 def option_words(options: ChatOptions) -> str:

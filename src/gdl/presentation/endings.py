@@ -6,8 +6,8 @@ from gdl.domain.phase import Billing
 
 _MONEY = {
     Billing.NONE: "nothing is rented",
-    Billing.REQUESTED: "whether a machine was rented is not known",
-    Billing.ACTIVE: "the machine goes on billing",
+    Billing.REQUESTED: "it is not known whether a machine was rented",
+    Billing.ACTIVE: "the machine keeps billing",
     Billing.RELEASED: "the machine was released",
     Billing.UNKNOWN: "the machine may still be billing",
 }

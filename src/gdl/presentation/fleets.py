@@ -65,19 +65,19 @@ def _of_fleet(event: Event, state: FleetState) -> str:
             many = plural(event.spec.replicas, "replica")
             return f"a fleet of {many} of {event.spec.replica.model}: {state.fleet_id}"
         case fe.FleetResumed():
-            return "going on with it, after a gdl-tui that is gone"
+            return "continued, after a gdl-tui that is gone"
         case fe.FleetScaled():
             why = f": {event.reason}" if event.reason else ""
-            return f"{plural(event.replicas, 'replica')} wished from now on{why}"
+            return f"{plural(event.replicas, 'replica')} wanted from now on{why}"
         case fe.FleetChanged():
-            return "its wish has changed: replicas are replaced where they differ"
+            return "its settings have changed: replicas that differ are replaced"
         case fe.FleetEnding():
             what = "left serving, without the router" if event.keep else "released"
             return f"the replicas are {what}: {event.reason}"
         case fe.RouterStarted():
-            return f"{event.router} {event.version} spreads requests, at {event.endpoint}"
+            return f"{event.router} {event.version} spreads requests at {event.endpoint}"
         case fe.RouterEnded():
-            return f"{event.reason}: it is started again"
+            return f"{event.reason}: it is restarted"
         case fe.FleetShort():
             waits = "" if not event.final else "; nothing more is tried"
             help_ = f"; {event.hint}" if event.hint else ""

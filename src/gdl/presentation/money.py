@@ -31,5 +31,5 @@ def charge(amount: float, *, final: bool) -> str:
 
 def interruptible_words(bid: float | None) -> str:
     """What the prices of interruptible machines are, and what becomes of the machines."""
-    shown = "prices are the least bids" if bid is None else f"{hourly(bid)} is bid at most"
-    return f"interruptible machines, each lost to whoever bids more: {shown}"
+    shown = "prices are the minimum bids" if bid is None else f"the bid is at most {hourly(bid)}"
+    return f"interruptible machines, which can be lost to a higher bid: {shown}"

@@ -121,7 +121,7 @@ class _Wrong(Exception):
 
 
 def _lone(found: re.Match[str]) -> Problem:
-    return Problem(*found.span(), '"or" has nothing before it', "as in 4090 or 3090", typing=False)
+    return Problem(*found.span(), 'nothing comes before "or"', "as in 4090 or 3090", typing=False)
 
 
 def _term(found: re.Match[str], line: str) -> Term | None:
@@ -185,7 +185,7 @@ def _number(field: Field, sign: str, value: str) -> Term | str:
     low, dots, high = value.partition("..")
     limits = [_as_number(field, each) for each in ((low, high) if dots else (low,))]
     if any(limit is None for limit in limits):
-        return f"{field.name} is a number, {plain(value, 20)!r} is none"
+        return f"{field.name} takes a number, and {plain(value, 20)!r} is not one"
     least, most = (limit or 0.0 for limit in (limits[0], limits[-1]))
     if field.most is not None and max(least, most) > field.most:
         return f"{field.name} is {field.most:g} at most: {field.help}"
@@ -223,7 +223,7 @@ def _name(field: Field, sign: str, values: Sequence[str]) -> Term | str:
 def _yes(field: Field, sign: str, value: str) -> Term | str:
     wanted = _YES.get(value.casefold())
     if wanted is None:
-        return f"{field.name} is yes or no, {plain(value, 20)!r} is neither"
+        return f"{field.name} is yes or no, and {plain(value, 20)!r} is neither"
     read = field.read
     return lambda ranked, _t: bool(read(ranked)) is wanted
 
@@ -231,7 +231,7 @@ def _yes(field: Field, sign: str, value: str) -> Term | str:
 def _other_sign(field: Field, sign: str, value: str) -> tuple[str, str]:
     """What is wrong with an operator that the field does not take, and what to write."""
     if field.name == "fit" and _as_number(field, value) is not None:
-        return "fit is yes or no", f"GB that are left free: spare{sign}{plain(value, 20)}"
+        return "fit is yes or no", f"for the GB left free: spare{sign}{plain(value, 20)}"
     better = _MEANT_SIGN.get(sign, "")
     if better not in field.operators:
         better = "=" if field.kind is Kind.NUMBER else ":"
@@ -251,7 +251,7 @@ def _meant(name: str, term: str) -> str:
     if meant := (starts or near):
         return f"did you mean {meant[0]}?"
     names = ", ".join(field.name for field in FIELDS[:8])
-    return f'fields are {names} ...; in quotes it is a plain word: "{plain(term, 40)}"'
+    return f'fields are {names} ...; as a plain word, put it in quotes: "{plain(term, 40)}"'
 
 
 def searched(ranked: RankedOffer) -> str:
@@ -269,14 +269,14 @@ def help_lines() -> Iterator[tuple[str, str]]:
     for field in FIELDS:
         also = f" (also {', '.join(field.aliases)})" if field.aliases else ""
         yield field.example, f"{field.help}{also}"
-    yield "price=0.2..0.4", "from one number to another; also < <= > >= = !="
-    yield "!spain", "not so; before any term"
+    yield "price=0.2..0.4", "a range, both ends included; also < <= > >= = !="
+    yield "!spain", "not; before any term"
     yield "4090 or gpu:3090 price<0.2", "either of two groups of terms"
-    yield '"virginia, us"', "words that belong together"
+    yield '"virginia, us"', "words as one phrase"
 
 
 def about(line: str, cursor: int) -> str:
-    """Of the field that is being typed, what it is: "price: dollars an hour, as in price<0.5"."""
+    """Of the field that is being typed, what it is: "price: dollars per hour, as in price<0.5"."""
     begun = re.search(r"([A-Za-z_]+)[:<>=!~≤≥ ]*[^\s]*$", line[:cursor])
     field = BY_NAME.get(begun[1].casefold()) if begun is not None else None
     return "" if field is None else f"{field.name}: {field.help}, as in {field.example}"

@@ -43,7 +43,7 @@ def explained(price: SessionPrice) -> Iterator[str]:
     disk = f"; {gigabytes(price.disk_gb)} of disk" if price.disk_gb else ""
     yield f"{times(price)}{disk}"
     if price.image is not None:
-        yield f"the engine comes in the image {plain(price.image.name, 200)}"
+        yield f"the engine is in the image {plain(price.image.name, 200)}"
     if words := learnt(price):
         yield words
 
@@ -55,7 +55,7 @@ def learnt(price: SessionPrice) -> str:
     if not charged.sessions or listed.total <= 0:
         return ""
     more = price.total / listed.total - 1
-    by = f"by what {plural(charged.sessions, 'session')} of this {charged.whose} cost"
+    by = f"based on what {plural(charged.sessions, 'session')} of this {charged.whose} cost"
     if abs(more) < 0.005:
         return f"as listed, {by}"
     return f"{abs(more):.0%} {'more' if more > 0 else 'less'} than listed, {by}"

@@ -60,7 +60,7 @@ def totals(report: SpendingReport, *, caps: bool = True) -> Iterator[str]:
     these are."""
     if report.rows:
         told = "" if report.charged is None else dollars(report.charged)
-        charged = f"; marketplaces that tell charged {told}, maybe not all yet" if told else ""
+        charged = f"; marketplaces charged {told} where they say, maybe not all" if told else ""
         yield f"{dollars(report.spent)} in all, by our own clock{charged}"
     for cap in report.caps if caps else ():
         yield f"{cap_line(cap)} (spending.per_{cap.period})"

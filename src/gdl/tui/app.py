@@ -69,7 +69,7 @@ class GdlApp(App[None]):
         Binding("colon", "commands", "Command", show=False, id="app.commands",
                 tooltip="Go to a screen or do something by its name, as with Ctrl+P"),
         Binding("ctrl+z", "suspend", "Suspend", show=False, id="app.suspend",
-                tooltip="Back to the shell until fg; not while a deployment runs"),
+                tooltip="Go back to the shell until fg; not while a deployment runs"),
     ]  # fmt: skip
 
     def __init__(
@@ -208,7 +208,7 @@ class GdlApp(App[None]):
                 return await process.wait()
         except SuspendNotSupported:
             raise UsageError(
-                "a browser has no terminal to give to a shell", "use gdl-tui in a terminal"
+                "a shell needs a terminal, not a browser", "use gdl-tui in a terminal"
             ) from None
         except OSError as error:
             raise UsageError(f"cannot run {command[0]}: {error.strerror}", "check it") from None
@@ -289,23 +289,23 @@ class GdlApp(App[None]):
         if name is None or not self.connected:
             return
         if self.settings.theme:
-            self.say(f"for this run alone: {self.config_file} says theme = {self.settings.theme}")
+            self.say(f"for this run only: {self.config_file} says theme = {self.settings.theme}")
             return
         try:
             await asyncio.to_thread(self.remembered.keep_theme, name)
         except OSError as error:
-            self.say(f"for this run alone: cannot write {self.settings.data_dir}: {error.strerror}")
+            self.say(f"for this run only: cannot write {self.settings.data_dir}: {error.strerror}")
 
     def action_suspend(self) -> None:
         """Stop this process, unless something depends on it."""
         if self.connected and self.orchestrator.deployments.active:
             self.say(
-                "not while a deployment runs: it would stop too, and its tunnel, but not its"
-                " billing · a second terminal is the way",
+                "not while a deployment runs: it and its tunnel would stop, but not the "
+                "billing · use a second terminal",
                 severity="warning",
             )
         elif self.terminal is None or not self.terminal.can_suspend:
-            self.say("a browser has no shell to go back to")
+            self.say("in a browser there is no shell to go back to")
         else:
             self.action_suspend_process()
 

@@ -103,7 +103,9 @@ class BootApp(GdlApp):
 
     async def use(self, backend: str, host: str | None) -> None:
         if self.orchestrator.deployments.active:
-            raise UsageError("a deployment still runs", "end it first, then change the backend")
+            raise UsageError(
+                "a deployment is still running", "end it first, then change the backend"
+            )
         orchestrator, settings = await self._connect(backend, host)
         # New screens: all that the old ones hold came from another backend.
         await self.switch_mode("start")
@@ -118,14 +120,14 @@ class BootApp(GdlApp):
     def _remember(self, backend: str, host: str | None) -> None:
         """Simulated machines are for trying; all else is what somebody wants next time, too."""
         if self.orchestrator.simulated:
-            self.say("simulated machines: nothing is rented · F6 chooses again")
+            self.say("simulated machines: nothing is rented · F6 to choose again")
             return
         from gdl.settings import write_first
 
         try:
             self.say(f"remembered in {write_first(backend, host)}")
         except UsageError as error:
-            self.say(f"for this run alone: {error.message} · {error.hint}", severity="warning")
+            self.say(f"for this run only: {error.message} · {error.hint}", severity="warning")
 
     def _read_sheets(self) -> None:
         """All sheets at once, before there is much that they restyle."""

@@ -21,7 +21,7 @@ def problems(app: type[DOMNode], keys: Mapping[str, str]) -> list[str]:
     of one place would share. Only what the user changed is complained about. app: its class."""
     found_in = [(place, list(own_bindings(place))) for place in places(app)]
     known = {binding.id for _place, bindings in found_in for binding in bindings}
-    found = [f"[keys] has no action {name}" for name in keys if name not in known]
+    found = [f"[keys]: there is no action {name}" for name in keys if name not in known]
     everywhere = found_in[0][1]
     for number, (_place, bindings) in enumerate(found_in):
         together = bindings if number == 0 else [*bindings, *everywhere]
@@ -41,8 +41,8 @@ def check_names(app: type[DOMNode], theme: str, keys: Iterable[str]) -> None:
     for name in keys:
         if name not in known:
             raise UsageError(
-                f"[keys] has no action {one_line(name, 60)}",
-                f"{_near(name, known)}docs/keys.md has them all",
+                f"[keys]: there is no action {one_line(name, 60)}",
+                f"{_near(name, known)}docs/keys.md lists them all",
             )
 
 
@@ -59,7 +59,7 @@ def _clashes(bindings: Sequence[Binding], keys: Mapping[str, str]) -> Iterator[s
         for key in keys.get(name, binding.key).split(","):
             other = taken.setdefault(key.strip(), name)
             if other != name and (name in keys or other in keys):
-                yield f"{key.strip()} is for both {other} and {name}"
+                yield f"{key.strip()} is used for both {other} and {name}"
 
 
 def own_bindings(place: type[DOMNode]) -> Iterator[Binding]:

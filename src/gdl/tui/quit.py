@@ -76,14 +76,14 @@ def _fields(context: AppContext, active: list[Followed]) -> list[tuple[str, Text
 
 def _note(active: list[Followed], *, can_leave: bool) -> str:
     if not active:
-        return "Rented earlier; it goes on when this program ends. 4 Sessions destroys it."
+        return "Rented earlier; it keeps running when you quit. 4 Sessions to destroy it."
     if all(followed.state.phase is Phase.STOPPING for followed in active):
         return "The machine is still being released. Quitting waits until it is gone."
     if can_leave:
-        return "Left running, the model goes on serving and the machine goes on billing."
+        return "If left running, the model keeps serving and the machine keeps billing."
     if all(followed.holds for followed in active):
-        return "The machines of this backend end with this program."
-    return "It is not serving yet and cannot go on without this program."
+        return "The machines of this backend end when this program ends."
+    return "It is not serving yet, and cannot continue without this program."
 
 
 async def _release_or_cancel(orchestrator: OrchestratorApi, followed: Followed) -> None:

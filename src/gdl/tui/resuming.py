@@ -27,7 +27,7 @@ async def offer_to_resume(context: AppContext) -> None:
         return  # whoever looks at the sessions is told
     if len(rows) > 1:
         context.say(
-            f"{len(rows)} deployments were interrupted and have machines: 4 Sessions attaches",
+            f"{len(rows)} interrupted deployments have machines: 4 Sessions to attach",
             severity="warning",
         )
     if len(rows) != 1 or not await _wanted(context, rows[0]):
@@ -53,7 +53,8 @@ async def _wanted(context: AppContext, row: ResumableDeployment) -> bool:
     dialog = Confirm(
         "Continue the deployment that was interrupted?",
         fields,
-        "Otherwise it stays as it is, and may be billing: 4 Sessions attaches to it or ends it.",
+        "Otherwise it stays as it is, and may be billing: use 4 Sessions to attach to it or "
+        "end it.",
         "Continue",
     )
     return await context.ask(dialog) is True

@@ -40,5 +40,5 @@ def _save(name: str, text: str, now: datetime, otherwise: Path, ending: str) -> 
     except OSError as error:
         why = error.strerror or str(error)
     else:
-        why = "a hundred files of that name are there already"
+        why = "a hundred files with that name already exist"
     raise GdlError(f"cannot save to {folder}: {why}", "free some space, or set GDL_DATA_DIR")

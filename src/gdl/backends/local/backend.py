@@ -209,7 +209,7 @@ class LocalBackend:
                 pids = ", ".join(str(pid) for pid in sorted(left)[:10])
                 raise BackendError(
                     f"processes of {session_id} do not end: {pids}",
-                    f"end them by hand, then `gdl-tui destroy {session_id}` again",
+                    f"end them yourself, then `gdl-tui destroy {session_id}` again",
                 )
             await asyncio.to_thread(session_folder.remove, folder)
 

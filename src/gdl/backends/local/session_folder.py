@@ -228,6 +228,6 @@ def _remove_in_place(folder: Folder) -> None:
         shutil.rmtree(folder.path, ignore_errors=True)
     if folder.path.exists():
         raise BackendError(
-            f"{one_line(folder.path)} cannot be removed whole",
-            "remove it by hand; nothing runs there",
+            f"{one_line(folder.path)} cannot be removed completely",
+            "remove it yourself; nothing runs there",
         )

@@ -215,7 +215,7 @@ class RunpodBackend:
             return None
         pod = self._api.model(PodWire, self._api.data(answer, "show a pod"))
         if pod.id != session_id:
-            raise self._errors.unusable("another pod than the one asked for")
+            raise self._errors.unusable("a pod other than the one requested")
         return pod
 
     def _session(self, pod: PodWire) -> Session:
@@ -294,5 +294,5 @@ class RunpodBackend:
         available = sum(offer.available for offer in offers)
         detail = f"{len(offers)} kinds of machines, {available} of them available"
         if self.dropped_offers:
-            detail += f", {self.dropped_offers} more without a sane price or id"
+            detail += f", {self.dropped_offers} more without a plausible price or id"
         return Finding("runpod offers", "ok" if available else "warn", detail)

@@ -101,12 +101,12 @@ class ErrorReader:
         if answer.status in (400, 404) and _NO_CAPACITY.search(problem.said):
             return OfferGone(
                 request.offer.id,
-                f"offer {offer_id} cannot be had now: {problem.said}",
-                "take the next offer; the catalogue tells kinds, not machines",
+                f"offer {offer_id} is not available now: {problem.said}",
+                "take the next offer; the catalogue lists kinds, not machines",
             )
         if answer.status == 400:
             return MachineError(
-                f"RunPod does not place offer {offer_id} (HTTP 400): {problem.said}", _NEXT
+                f"RunPod cannot place offer {offer_id} (HTTP 400): {problem.said}", _NEXT
             )
         if answer.status == 403:
             return MachineError(
@@ -129,5 +129,5 @@ def _hint(answer: Answer, problem: Problem | None) -> str:
         401: "the key is wrong or was revoked: set RUNPOD_API_KEY to one that is valid",
         402: "add credit at https://console.runpod.io/user/billing, then try again",
         403: "give the key access to pods (read and write) in RunPod's console",
-        422: "gdl-tui and RunPod's interface have grown apart: update gdl-tui",
-    }.get(status, "correct the request as RunPod says")
+        422: "gdl-tui and RunPod's API no longer match: update gdl-tui",
+    }.get(status, "correct the request as RunPod's message says")

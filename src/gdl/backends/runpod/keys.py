@@ -59,7 +59,7 @@ def _checked(text: str, source: str) -> FoundKey:
     text = text.strip()
     # What else there is cannot be sent in a header.
     if not re.fullmatch(r"[!-~]{8,512}", text):
-        raise UsageError(f"the API key of RunPod in {source} is not one", HOW)
+        raise UsageError(f"the API key of RunPod in {source} is not a valid key", HOW)
     return FoundKey(Secret(text), source)
 
 

@@ -77,7 +77,7 @@ class NetworkVolumes:
             return new[0]
         raise BackendError(
             f"the request for a volume was not answered ({what}), and none of its name is listed",
-            "look at RunPod's console whether it was made: it costs until it is deleted",
+            "check RunPod's console whether it was created: it costs money until it is deleted",
         )
 
     async def delete(self, volume_id: str) -> None:

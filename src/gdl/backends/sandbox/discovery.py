@@ -6,5 +6,5 @@ from gdl.domain.backend import BackendSource
 
 
 async def discover() -> BackendSource:
-    words = "a simulated market: nothing is rented, nothing costs"
+    words = "a simulated market: nothing is rented, and nothing costs money"
     return BackendSource("sandbox", True, "Sandbox", words)

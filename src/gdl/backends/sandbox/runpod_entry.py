@@ -14,7 +14,7 @@ def _create(context: BackendContext) -> Backend:
 
 
 async def _discover(context: BackendContext) -> BackendSource:
-    words = "a simulated marketplace: nothing is rented, nothing costs"
+    words = "a simulated marketplace: nothing is rented, and nothing costs money"
     return BackendSource("sandbox-runpod", True, "RunPod (simulated)", words)
 
 

@@ -33,7 +33,7 @@ def transport() -> httpx.AsyncBaseTransport:
         asked = _REPOSITORY.match(path)
         if asked is None or asked.group(1).casefold() in hub.repositories:
             return None
-        told = {"x-error-message": "the simulated one has the catalogue's models alone"}
+        told = {"x-error-message": "the simulated hub has only the catalogue's models"}
         return PlainTextResponse("", 404, told)
 
     hub.wrong = wrong

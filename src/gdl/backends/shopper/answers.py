@@ -39,7 +39,7 @@ class AnswerReader:
     def session(self, data: Mapping[str, Any], session_id: str) -> Session:
         session = self.model(wire.SessionWire, data).to_domain()
         if session.id != session_id:
-            raise errors.unusable(self.url, "another session than the one asked for")
+            raise errors.unusable(self.url, "a session other than the one requested")
         return session
 
     def rows(self, data: Mapping[str, Any], key: str, model: type[_Model]) -> tuple[_Model, ...]:

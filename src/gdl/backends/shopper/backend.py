@@ -257,7 +257,7 @@ class ShopperBackend:
         providers = sorted({offer.provider for offer in offers})
         detail = f"{len(offers)} offers from {', '.join(providers) or 'nobody'}"
         if self.dropped_offers:
-            detail += f", {self.dropped_offers} more without a sane price or id"
+            detail += f", {self.dropped_offers} more without a plausible price or id"
         hint = (
             "" if offers else "check the service's marketplace keys; it caches failures for 5 min"
         )

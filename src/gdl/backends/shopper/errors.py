@@ -87,7 +87,7 @@ def _hint(answer: Answer, data: dict[str, Any] | None) -> str:
         return "look at the log of cloud-gpu-shopper"
     if 300 <= answer.status < 400 or data is None:
         return "is that the address of cloud-gpu-shopper? check GDL_SHOPPER_URL"
-    return "correct the request as the service says"
+    return "correct the request as the service's message says"
 
 
 def no_session(answer: Answer, session_id: str) -> GdlError:
@@ -129,8 +129,8 @@ def rent_error(answer: Answer, offer_id: str) -> GdlError:
         return OfferTaken(offer_id)
     if answer.status >= 500 and _MARKET_BUSY in text:
         return BackendRefused(
-            "the marketplace takes no more requests for now (HTTP 429)",
-            "its limit for your account is reached, which is no machine's fault: wait some minutes",
+            "the marketplace accepts no more requests for now (HTTP 429)",
+            "your account's limit is reached, which is not a machine's fault: wait some minutes",
             status=429,
             retry_after=answer.retry_after,
         )

@@ -211,7 +211,7 @@ class SshHostsBackend:
         several = f", --host {','.join(found[:2])} for several" if len(found) > 1 else ""
         return (
             f"which machine of the ssh backend? ~/.ssh/config names {one_line(some, 300)}",
-            one_line(f"--host {found[0]} takes that one{several}; F6 asks in the terminal UI", 300),
+            one_line(f"--host {found[0]} uses that one{several}; in the terminal UI, F6 asks", 300),
         )
 
     def _offer(self, host: _Host, now: datetime) -> Offer:
@@ -262,7 +262,7 @@ class SshHostsBackend:
         address = host.target.address if host else self._known.get(ident)
         if address is None:
             raise SessionGone(
-                f"session {one_line(ident, 60)} belongs to no machine that is known here",
+                f"session {one_line(ident, 60)} does not belong to any machine known here",
                 "name its machine with --host user@host:port",
             )
         stopped = ident in self._stopped
@@ -324,7 +324,7 @@ async def _knock(target: Target) -> Finding:
     except TimeoutError:
         return Finding(name, "warn", f"no answer within {_PROBE_S:.0f} s", "is the machine on?")
     except (OSError, UnicodeError) as error:
-        hint = "check host and port; behind a jump host this cannot be told from here"
+        hint = "check host and port; behind a jump host this cannot be checked from here"
         return Finding(name, "warn", one_line(error), hint)
     if greeting.startswith(b"SSH-"):
         return Finding(name, "ok", one_line(greeting.decode("ascii", "replace"), 80))

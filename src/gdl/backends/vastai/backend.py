@@ -150,13 +150,13 @@ class VastaiBackend:
         least = listed.terms.bid if listed.terms is not None else None
         if request.bid is not None and least is not None and least > request.bid:
             raise MachineError(
-                f"offer {offer.id} goes for {hourly(least)} by now, more than the bid of"
+                f"offer {offer.id} now costs {hourly(least)}, more than the bid of"
                 f" {hourly(request.bid)}",
                 "take the next offer, or bid more",
             )
         if request.bid is None and dearer(price, offer.price_per_hour):
             raise MachineError(
-                f"offer {offer.id} costs {hourly(price)} by now, it was"
+                f"offer {offer.id} now costs {hourly(price)}, it was"
                 f" {hourly(offer.price_per_hour)}",
                 "take the next offer",
             )

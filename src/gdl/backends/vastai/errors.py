@@ -84,9 +84,9 @@ def out_of_quota(returns: datetime, now: datetime) -> BackendRefused:
     minutes = int(seconds // 60) + 1
     left = f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
     return BackendRefused(
-        "today's searches of this Vast.ai account are used up; they return at"
+        "today's searches of this Vast.ai account are used up; they are available again at"
         f" {time_of_day(returns)} (in {left})",
-        "what is rented goes on; rent from another market until then",
+        "what is rented keeps running; rent from another market until then",
         status=429,
         retry_after=max(seconds, 1.0),
     )
@@ -151,4 +151,4 @@ def _hint(answer: Answer, said: str) -> str:
         return "Vast.ai is overloaded or being changed: try again shortly"
     if 300 <= answer.status < 400 or not own(answer):
         return "is that the address of Vast.ai? check GDL_VASTAI__URL"
-    return "correct the request as Vast.ai says"
+    return "correct the request as Vast.ai's message says"

@@ -42,7 +42,7 @@ class Instances:
             return None
         found = self._read(row)
         if str(found.id) != session_id:
-            raise errors.unusable(self._http.shown_url, "another instance than the one asked for")
+            raise errors.unusable(self._http.shown_url, "an instance other than the one requested")
         return found
 
     async def all(self) -> list[InstanceWire]:

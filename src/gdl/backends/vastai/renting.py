@@ -43,7 +43,7 @@ def check(request: RentRequest) -> None:
     if bid is not None and not offer.interruptible:
         raise UsageError(
             f"offer {offer.id} is on demand: a bid would make it interruptible",
-            "leave the bid away, or take an interruptible offer",
+            "omit the bid, or take an interruptible offer",
         )
     if request.volume and not request.volume.isdecimal():
         raise UsageError(
@@ -118,7 +118,7 @@ def contract_of(answer: Answer, offer_id: str, sent_at: datetime) -> str:
     if made is not None:
         said = errors.words(answer) or "no reason given"
         raise RentAmbiguous(
-            f"the rent request failed ({said}), and instance {made} was made all the same",
+            f"the rent request failed ({said}), and instance {made} was created anyway",
             sent_at=sent_at,
             session_id=made,
         )

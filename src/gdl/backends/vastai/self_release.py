@@ -33,7 +33,7 @@ class EndKeys:
         except NoAnswer as missing:
             await self._revoke_named(name)
             raise BackendError(
-                f"no key for the end of instance {machine} was told: {missing.what}",
+                f"no key for ending instance {machine} was returned: {missing.what}",
                 "ask for it again",
             ) from None
         data = self._http.data(answer, f"make a key for the end of instance {machine}")

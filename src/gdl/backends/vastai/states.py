@@ -52,9 +52,9 @@ class Meaning:
 def meaning(states: States) -> Meaning:
     """What becomes of an instance in these states."""
     if states.actual == "frozen":
-        costs = _costs(states.price, "its GPUs are paid for all the same")
+        costs = _costs(states.price, "its GPUs are billed all the same")
         return _dead(f"it was frozen, and {costs}", states.price)
-    disk = _costs(states.disk_price, "its disk is paid for until it is destroyed")
+    disk = _costs(states.disk_price, "its disk is billed until it is destroyed")
     if states.current == states.intended == states.next == "stopped" and states.bid is not False:
         why = _OUTBID if states.bid else f"{_OUTBID}, or Vast.ai stopped it"
         return _stopped(f"{why}; {disk}", states.disk_price, outbid=True)
@@ -72,7 +72,7 @@ def meaning(states: States) -> Meaning:
     return Meaning(SessionStatus.UNKNOWN)
 
 
-_UNASKED = "it was stopped without our asking"
+_UNASKED = "it was stopped without our request"
 _OUTBID = "outbid: somebody pays more for this machine"
 
 

@@ -43,7 +43,7 @@ class Volumes:
                 "a name has letters, digits, `_`, `.` and `-`, a size is at least 1 GB",
             )
         if any(each.name == name for each in await self.all()):
-            raise UsageError(f"there is a volume {name} already", "take another name")
+            raise UsageError(f"a volume {name} already exists", "take another name")
         ask = await self._ask(offer, size_gb)
         body = {"id": ask, "size": size_gb, "name": name}
         try:
@@ -89,6 +89,6 @@ class Volumes:
             except ValidationError:
                 continue
         raise MachineError(
-            f"machine {offer.machine_id} lets no {size_gb} GB of its disk as a volume",
+            f"machine {offer.machine_id} does not offer {size_gb} GB of its disk as a volume",
             "take a smaller one, or another machine",
         )

@@ -46,11 +46,11 @@ def benchmarks(
         # Machines that cost something by what a million tokens cost, the others by throughput.
         session.output.table(_HEADINGS, [_cells(one) for one in ranked(found)], _SPARE)
         if marked := next((one.report.note for one in found if one.report.note), ""):
-            say(f"~ something speaks against the figures: {plain(marked, 200)}")
+            say(f"~ the figures may be wrong: {plain(marked, 200)}")
         if not found:
             say(
-                "nothing was measured yet: every deployment ends with a benchmark, and `bench` "
-                "runs more"
+                "nothing has been measured yet: every deployment ends with a benchmark, and "
+                "`bench` runs more"
             )
         return exit_codes.OK
 

@@ -14,7 +14,7 @@ from gdl.cli.output import say
 from gdl.cli.runtime import Cli, Session, execute
 
 _REPORT = (
-    "to report a failure that was not explained: look through the archive for what is private, "
+    "to report a failure that was not explained: check the archive for anything private, "
     "then open an issue with it; or add the excerpt of its log as a case "
     "(tests/data/failures/README.md)"
 )

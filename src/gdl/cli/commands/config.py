@@ -116,13 +116,17 @@ def set_(
         place, typed = _place(name), value
         if editing.is_secret(place):
             if value is not None:
-                raise UsageError(_IN_HISTORY, "omit it: it is asked for, or read from stdin")
+                raise UsageError(
+                    _IN_HISTORY, "omit it: you are asked for it, or it is read from stdin"
+                )
             typed = secret_typed(name)
         if typed is None:
-            raise UsageError(f"no value for {name}", "`gdl-tui config unset NAME` ends a setting")
+            raise UsageError(
+                f"no value for {name}", "`gdl-tui config unset NAME` removes a setting"
+            )
         if value is not None and typed.startswith("--") and place[:2] not in _OPTIONS:
             raise UsageError(
-                f"{one_line(typed, 40)} is no option, and no value of {name}",
+                f"{one_line(typed, 40)} is neither an option nor a value of {name}",
                 "`gdl-tui config set -h` lists the options",
             )
         _change(cli, output, place, typed)
@@ -151,7 +155,7 @@ def path(cli: Cli, as_json: JsonOption = False) -> NoReturn:
             return exit_codes.OK
         output.line(str(file))
         if not file.is_file():
-            say("it is not there yet: `gdl-tui config set NAME VALUE` makes it")
+            say("it does not exist yet: `gdl-tui config set NAME VALUE` creates it")
         return exit_codes.OK
 
     _execute(cli, body, as_json=as_json)
@@ -192,7 +196,7 @@ def _change(cli: Cli, output: Output, place: tuple[str, ...], typed: str | None)
         say(f"{name} is set in {file}")
     source = editing.source_of(place, file)
     if source.upper().startswith("GDL_"):
-        say(f"warning: {source} in the environment counts before it")
+        say(f"warning: {source} in the environment takes precedence")
 
 
 def _check(cli: Cli, settings: Settings, place: tuple[str, ...]) -> None:
@@ -202,7 +206,7 @@ def _check(cli: Cli, settings: Settings, place: tuple[str, ...]) -> None:
     from gdl.settings import editing
 
     if not editing.is_secret(place) and editing.holds_secret(settings, place):
-        raise UsageError(_IN_HISTORY, "`gdl-tui config edit` shows it to nobody")
+        raise UsageError(_IN_HISTORY, "use `gdl-tui config edit`, which does not print it")
     match place:
         case ("backend",):
             from gdl.backends import registry

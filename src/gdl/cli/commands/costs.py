@@ -64,10 +64,10 @@ def _cells(one: SessionCost) -> tuple[str, ...]:
     lasted = ""
     if one.since is not None:
         lasted = duration(((one.until or clock.now()) - one.since).total_seconds())
-        lasted += "" if one.until is not None else ", goes on"
+        lasted += "" if one.until is not None else ", still running"
     return (
         "" if one.since is None else f"{one.since.astimezone():%Y-%m-%d %H:%M}",
-        one.session_id or f"asked for by {one.deployment_id}",
+        one.session_id or f"requested by {one.deployment_id}",
         one.provider,
         hourly(one.price_per_hour),
         lasted,

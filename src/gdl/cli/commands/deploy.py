@@ -62,7 +62,7 @@ def _checked(wanted: DeployOptions, fleet: FleetOptions) -> str:
     """The model. Raises typer.BadParameter for options that cannot be together."""
     wanted.check()
     if fleet.replicas is not None and wanted.volume is not None:
-        raise typer.BadParameter("--volume is mounted by one machine: not with --replicas")
+        raise typer.BadParameter("--volume is mounted by one machine, so not with --replicas")
     if fleet.replicas is not None and (wanted.nodes or 1) > 1:
         raise typer.BadParameter("--nodes is for one deployment: not with --replicas")
     if fleet.replicas is None and (alone := fleet.alone):

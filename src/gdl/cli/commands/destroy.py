@@ -108,7 +108,7 @@ async def _destroy_fleet(session: Session, ident: str, said: Consent) -> int:
     fleets = session.orchestrator.fleets
     view = await fleets.view(ident)
     question = f"release all replicas of {view.id} ({summary(view)})?"
-    refusal = f"releasing {view.id} cannot be undone, and nobody can be asked"
+    refusal = f"releasing {view.id} cannot be undone, and there is no terminal to ask on"
     await agreed(plain(question, 300), said, undone="not released", refusal=refusal)
     if view.runs or view.resumable:
         say(f"releasing {plain(view.id)} ...")
@@ -136,6 +136,6 @@ async def _confirm(sessions: Sessions, ident: str, said: Consent, *, seen_gone: 
     question = f"release {what}?"
     if seen_gone:
         where = "the marketplace" if row is None else plain(row.session.provider, 40)
-        question = f"{what}: it is not in {where}'s own console?"
-    refusal = f"releasing {plain(ident, 80)} cannot be undone, and nobody can be asked"
+        question = f"{what}: have you checked that it is not in {where}'s own console?"
+    refusal = f"releasing {plain(ident, 80)} cannot be undone, and there is no terminal to ask on"
     await agreed(question, said, undone="not released", refusal=refusal)

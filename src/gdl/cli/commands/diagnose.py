@@ -84,7 +84,7 @@ def _read(file: str) -> Diagnosis:
     except OSError as error:
         raise UsageError(
             f"cannot read {plain(file, 200)}: {error.strerror}",
-            "name a log file, or - for the standard input",
+            "name a log file, or - for stdin",
         ) from None
     return explain(scanner)
 

@@ -69,7 +69,7 @@ def clear(
 ) -> NoReturn:
     """Include a provider, host, machine or offer again, or all of them."""
     if (key is None) != everything:
-        raise typer.BadParameter("name a KEY, or say --all")
+        raise typer.BadParameter("name a KEY, or pass --all")
 
     async def body(session: Session) -> int:
         cleared = await session.orchestrator.market.clear_exclusions(key)

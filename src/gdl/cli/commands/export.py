@@ -80,17 +80,19 @@ async def _write(path: Path, text: str, *, force: bool, ask: bool) -> None:
     from gdl.presentation.lines import plain
 
     if not force and await asyncio.to_thread(path.exists):
-        refused = UsageError(f"{path} exists already", "--force replaces it, -o names another file")
+        refused = UsageError(
+            f"{path} already exists", "--force overwrites it, -o names another file"
+        )
         if not ask:
             raise refused
-        say(f"{plain(str(path))} exists already")
+        say(f"{plain(str(path))} already exists")
         if not await yes("replace it?"):
             raise refused
     try:
         await asyncio.to_thread(_put, path, text)
     except OSError as error:
         raise UsageError(
-            f"cannot write {path}: {error.strerror}", "name another place with -o"
+            f"cannot write {path}: {error.strerror}", "name another file with -o"
         ) from None
 
 

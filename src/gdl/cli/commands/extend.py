@@ -51,7 +51,7 @@ def extend(
         if as_json:
             session.output.json({"id": ident, "hours": hours, "expires_at": until})
         elif until is None:
-            session.output.line(f"{plain(ident)}  does not run out")
+            session.output.line(f"{plain(ident)}  has no fixed end")
         else:
             session.output.line(
                 f"{plain(ident)}  until {until.astimezone().isoformat(timespec='minutes')}"
@@ -73,12 +73,12 @@ async def _agree(orchestrator: OrchestratorApi, ident: str, hours: int, said: Co
     if row is not None and row.session.price_per_hour <= 0:
         return
     more = plural(hours, "hour")
-    price = "at a price that is not known"
+    price = "at an unknown price"
     if row is not None:
         each = row.session.price_per_hour
         price = f"{more} more at {hourly(each)} = {dollars(each * hours)}"
     if row is not None and said.asks:
         say(plain(session_words(row)))
-    refusal = f"{more} more of {plain(ident, 80)} cost money, and nobody can be asked"
+    refusal = f"{more} more of {plain(ident, 80)} cost money, and there is no terminal to ask on"
     question = f"extend {plain(ident, 80)}: {price}?"
     await agreed(question, said, undone="not extended", refusal=refusal)

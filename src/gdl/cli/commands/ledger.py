@@ -73,7 +73,7 @@ async def _shown(cli: Cli, output: Output, ident: str | None) -> int:
     elif found:
         _as_lines(output, found, shown)
     else:
-        say("nothing was asked for yet")
+        say("nothing has been rented yet")
     return exit_codes.OK
 
 

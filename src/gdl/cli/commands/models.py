@@ -77,7 +77,7 @@ def search(
             return exit_codes.OK
         if rows:
             output.table(_HEADINGS, [_cells(row) for row in rows], _SPARE)
-        say("any other hub id (owner/name) or path on the machine is taken as well")
+        say("any other hub id (owner/name) or path on the machine works as well")
         return exit_codes.OK
 
     _execute(cli, body, engine, as_json=as_json)
@@ -98,7 +98,7 @@ async def _found(index: ModelIndex, words: str) -> list[ModelRow]:
     try:
         found = await index.search(words)
     except HubAway as away:
-        say(f"{plain(away.message, 200)}: these are of the program's own list")
+        say(f"{plain(away.message, 200)}: these are from the program's own list")
         return list(rows.values())
     rows |= {row.location: row for row in found}
     with suppress(TimeoutError):

@@ -153,12 +153,12 @@ def offers(
             say(interruptible_words(query.bid))
         size = session.orchestrator.market.size(query) if query.model else None
         if size is not None and size.guess:
-            say(f"what {query.model} takes is guessed from {size.guess}")
+            say(f"the size of {query.model} is guessed from {size.guess}")
         elif size is not None and size.untold:
-            say(f"what {query.model} takes is not known: {size.untold}")
+            say(f"the size of {query.model} is not known: {size.untold}")
         if listed and not ranked:
             raise NoSuitableOffer(
-                f"none of {plural(len(listed), 'offer')} passes the filter",
+                f"none of {plural(len(listed), 'offer')} matches the filter",
                 "ask for less, or wait for one with `gdl-tui watch`",
             )
         if all(row.excluded is not None for row in ranked):

@@ -111,9 +111,9 @@ def prices(
             return exit_codes.OK
         session.output.table(_HEADINGS, [_cells(one) for one in shown], _SPARE)
         if any(one.speed is not None and one.speed.basis != "measured" for one in shown):
-            say("predictions: `gdl-tui bench ID` measures what a machine really makes")
+            say("predictions: `gdl-tui bench ID` measures the real speed of a machine")
         if others := len(priced) - len(shown):
-            say(f"of these machines there are {plural(others, 'more offer')}: --all lists them")
+            say(f"there are {plural(others, 'more offer')}: --all lists them")
         return exit_codes.OK
 
     flags = {"max_price": wanted.max_price, **engine_flags(wanted.engine)}
@@ -132,7 +132,7 @@ def _price(row: RankedOffer, speed: Speed | None) -> _Priced:
 
 
 def _ordered(priced: Sequence[_Priced], by: str) -> list[_Priced]:
-    """Those of which nobody can tell come last, cheapest hour first."""
+    """Those of which not known come last, cheapest hour first."""
 
     def key(one: _Priced) -> tuple[bool, float, float]:
         fast = -one.speed.tokens_per_s if one.speed is not None else 0.0
@@ -175,7 +175,7 @@ def _cells(one: _Priced) -> tuple[str, ...]:
 
 def _from(speed: Speed | None) -> str:
     if speed is None:
-        return "nobody can tell"
+        return "not known"
     return speed.source if speed.basis == "bandwidth" else f"{speed.basis}: {speed.source}"
 
 

@@ -42,11 +42,11 @@ def public(
         sessions = session.orchestrator.sessions
         if ident is None:
             if stop or watch:
-                raise UsageError("which session is meant?", "`gdl-tui public` lists what is public")
+                raise UsageError("which session?", "`gdl-tui public` lists what is public")
             _list(session, await sessions.public_rows())
         elif stop:
             session_id = await sessions.stop_public(ident)
-            say(f"session {plain(session_id)} is not public any more; the machine goes on")
+            say(f"session {plain(session_id)} is no longer public; the machine keeps running")
         else:
             row = await sessions.make_public(ident, lambda text: say(f"{plain(text)} ..."))
             _show(session, row)
@@ -104,7 +104,7 @@ async def _follow(session: Session, ident: str, row: PublicRow) -> None:
                     row = now
                     say("the address has changed")
                     _show(session, row)
-        say("it is not public any more")
+        say("it is no longer public")
     except asyncio.CancelledError:
         uncancel()
         say(f"still public: `gdl-tui public {plain(row.session_id)} --stop` ends it")

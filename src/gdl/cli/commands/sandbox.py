@@ -47,14 +47,14 @@ def sandbox(
                     for name, value in variables.items():
                         output.line(f"export {name}={shlex.quote(value)}")
                     say(f"set these, and use them with: gdl-tui --backend {market}")
-                    say("press Ctrl-C to end them, and with them all their machines")
+                    say("press Ctrl-C to end them and all their machines")
                     await ended.wait()
                 return exit_codes.OK
             async with open_sandbox(settings, port) as url:
                 say(about)
                 output.line(f"GDL_SHOPPER_URL={shlex.quote(url)}")
                 say(f"use it with: GDL_SANDBOX__URL={url} gdl-tui --backend sandbox")
-                say("press Ctrl-C to end it, and with it all its machines")
+                say("press Ctrl-C to end it and all its machines")
                 await ended.wait()
         return exit_codes.OK
 

@@ -145,7 +145,7 @@ def scale(
         if wait:
             generation = view.generation + wanted.replaces
             return await _wait(session, view.id, replicas or view.wanted, generation)
-        say("told; the fleet reads it within a second")
+        say("requested; the fleet reads it within a second")
         return exit_codes.OK
 
     execute(cli, body, target=target, as_json=as_json, rented=True, changes="changed")
@@ -200,6 +200,6 @@ def _list(session: Session, views: list[FleetView] | object) -> None:
         if view.short:
             session.output.line(f"  short: {plain(view.short, 300)}")
         if not view.runs:
-            session.output.line(f"  no process works on it: `gdl-tui resume {view.id}`")
+            session.output.line(f"  no gdl-tui is running it: `gdl-tui resume {view.id}`")
         if view.replicas:
             session.output.table(HEADINGS, [cells(each) for each in view.replicas])

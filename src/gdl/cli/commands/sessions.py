@@ -46,7 +46,7 @@ def sessions(cli: Cli, target: MachineTarget, as_json: JsonOption = False) -> No
             for name in dict.fromkeys(row.fleet for row in rows if row.fleet):
                 its = [row for row in rows if row.fleet == name]
                 names = ", ".join(row.session.id for row in its)
-                say(plain(f"{name}: {names}; `gdl-tui scale {name}` shows it as a whole", 300))
+                say(plain(f"{name}: {names}; `gdl-tui scale {name}` shows all of it", 300))
             for row in rows:
                 for number, address in enumerate(row.joined, 1):
                     say(f"{plain(row.session.id)}: rank {number} is {plain(address, 200)}")

@@ -81,6 +81,6 @@ def _as_lines(output: Output, report: SpendingReport) -> None:
     for line in totals(report):
         output.line(line)
     for name, why in report.silent.items():
-        say(f"warning: {name} did not tell its charges: {plain(why, 200)}")
+        say(f"warning: {name} did not report its charges: {plain(why, 200)}")
     for name in report.in_doubt:
         say(f"in doubt: {plain(name)} may be billing; `gdl-tui ledger` says what was tried")

@@ -60,7 +60,7 @@ def ssh(
         elif shown:
             session.output.line(shlex.join(words))
         if made.within and not enter:
-            say("note: it works while a gdl-tui runs that has this session open")
+            say("note: this works only while a gdl-tui has this session open")
         elif made.within:
             return await _run(words)
         elif enter:

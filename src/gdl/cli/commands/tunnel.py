@@ -43,12 +43,12 @@ def tunnel(
         rows = await session.orchestrator.endpoints.tunnels()
         if ident is None:
             if stop:
-                raise UsageError("which tunnel is to end?", "name its session")
+                raise UsageError("which tunnel should be closed?", "name its session")
             tunnels.show(session, rows)
         elif stop:
             row = tunnels.chosen(rows, ident)
             await session.orchestrator.endpoints.stop_tunnel(row)
-            say(f"the tunnel to {plain(row.session_id)} is closed; the machine goes on")
+            say(f"the tunnel to {plain(row.session_id)} is closed; the machine keeps running")
         elif foreground:
             return await tunnels.hold(session, ident, port)
         else:

@@ -72,8 +72,10 @@ def make(
         from gdl.presentation.money import hourly
 
         if costs(session.orchestrator):
-            question = f"make a volume of {size} GB? It costs until it is deleted, used or not"
-            refusal = "a volume costs money, and nobody can be asked"
+            question = (
+                f"make a volume of {size} GB? It costs money until it is deleted, used or not"
+            )
+            refusal = "a volume costs money, and there is no terminal to ask on"
             said = consent(yes=yes, as_json=as_json)
             await agreed(question, said, undone="no volume was made", refusal=refusal)
         made = await session.orchestrator.volumes.make(offer, name, size)
@@ -103,8 +105,8 @@ def delete(
     async def body(session: Session) -> int:
         from gdl.presentation.lines import plain
 
-        refusal = f"what is on {plain(ident, 80)} is lost then, and nobody can be asked"
-        question = f"delete the volume {plain(ident, 80)} with all that is on it?"
+        refusal = f"what is on {plain(ident, 80)} is lost then, and there is no terminal to ask on"
+        question = f"delete the volume {plain(ident, 80)} and everything on it?"
         said = consent(yes=yes, as_json=as_json)
         await agreed(question, said, undone="not deleted", refusal=refusal)
         gone = await session.orchestrator.volumes.delete(ident)
@@ -130,8 +132,8 @@ def _show(output: Output, listed: VolumeList) -> None:
         say("no volumes")
     for record in listed.in_doubt:
         say(
-            f"warning: whether the volume {plain(record.name)} was made at {record.backend} is not"
-            " known: it is looked for by its name at each `gdl-tui volumes`"
+            f"warning: it is not known whether the volume {plain(record.name)} was made at"
+            f" {record.backend}: each `gdl-tui volumes` looks for it by its name"
         )
     for name, why in listed.silent.items():
         say(f"warning: {name} does not list its volumes: {plain(why, 200)}")

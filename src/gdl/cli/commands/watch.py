@@ -107,10 +107,10 @@ def watch(
     from gdl.cli.commands.deploy import with_the_file
 
     if wait.rent and wait.every_one:
-        raise typer.BadParameter("--all tells what appears: not with --rent")
+        raise typer.BadParameter("--all only reports offers, so not with --rent")
     filled, fleet, target = with_the_file(cli, wanted, FleetOptions(), target, as_json=as_json)
     if fleet.replicas is not None:
-        raise typer.BadParameter("a fleet is deployed at once: not by watch")
+        raise typer.BadParameter("a fleet cannot be deployed by watch")
     if wait.rent and filled.model is None:
         raise typer.BadParameter("--rent deploys a model: name it with --model")
     filled.check()
@@ -141,7 +141,7 @@ async def _tell(
         async for rows in rounds:
             untold = session.orchestrator.market.size(query).untold if options.model else ""
             if untold and not any_found:
-                say(f"warning: what it needs is not known: {untold}; no offer is excluded for that")
+                say(f"warning: its size is not known: {untold}; no offer is excluded for that")
             any_found = True
             _show(session, rows)
             if not wait.every_one:
@@ -194,7 +194,7 @@ async def _rent(
             ending = await follower_of(session, spec.after).follow(start)
             if not others_were_quicker(ending.finished) or ending.closed or ending.gave_up:
                 return concluded(ending, session.output)
-            say("others were quicker; watching goes on")
+            say("others were quicker; still watching")
     raise nothing_appeared(times.limit_s or 0.0)
 
 
@@ -215,7 +215,7 @@ def _begun(session: Session, words: list[str], wait: WaitOptions, model: str | N
         asked += [f"can serve {plain(model, 80)}"] if model else []
         what = f"offers that {' and '.join(asked)}" if asked else "an offer"
         ends = "" if wait.limit is None else f", for {clock_time(wait.limit)}"
-        say(f"watching for {what}, every {clock_time(every_s)}{ends}; Ctrl-C ends it")
+        say(f"watching for {what}, every {clock_time(every_s)}{ends}; press Ctrl-C to end")
     return Times(clock.now, asyncio.sleep, every_s, wait.limit)
 
 

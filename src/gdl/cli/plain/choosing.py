@@ -62,7 +62,7 @@ async def _model(market: Market, questions: Questions) -> str:
             rows, again = found, False
             continue
         else:
-            say(f"no model has the words {chosen[:60]}")
+            say(f"no model matches {chosen[:60]}")
             continue
         try:
             market.size(OfferQuery(model=model), check=True)
@@ -100,7 +100,7 @@ async def _search(market: Market, known: list[ModelRow], typed: str) -> list[Mod
     try:
         found = await market.search(typed)
     except GdlError as error:
-        say(f"the hub was not asked: {plain(error.message, 120)}")
+        say(f"the hub could not be asked: {plain(error.message, 120)}")
         found = ()
     names = {row.alias for row in own}
     return [*own, *(row for row in found if row.alias not in names)]
@@ -111,7 +111,7 @@ async def _load(session: Session, questions: Questions, model: str) -> Deploymen
     usual, market = session.settings.hours, session.orchestrator.market
     while True:
         context = await questions.number(
-            "Context in tokens: a number, or Enter for the usual", MOST_TOKENS, None
+            "Context in tokens: a number, or Enter for the default", MOST_TOKENS, None
         )
         try:
             market.size(OfferQuery(model=model, context=context), check=True)
@@ -154,9 +154,9 @@ async def _offer(
             continue
         if found:
             shown, again = found, False
-            say(f"{len(found)} of {len(suitable)} pass the filter")
+            say(f"{len(found)} of {len(suitable)} match the filter")
         else:
-            say(f"none of the {len(suitable)} passes that filter")
+            say(f"none of the {len(suitable)} matches that filter")
 
 
 def _offer_line(ranked: RankedOffer, hours: int) -> str:

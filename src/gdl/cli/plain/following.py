@@ -144,7 +144,7 @@ class Menus:
     async def _serving(self, again: bool) -> bool:
         """Whether its end was decided."""
         model = plain(self._show.state.served_name, 80)
-        choices = ["chat with it", "tell the endpoint", "tell the cost", "release the machine"]
+        choices = ["chat with it", "show the endpoint", "show the cost", "release the machine"]
         if self._orchestrator.keeps:
             choices.append("leave it serving and billing, and quit")
         chosen = await self._questions.choose(f"{model} serves", choices, again=again)
@@ -156,7 +156,7 @@ class Menus:
         elif chosen == 2:
             self._tell_cost()
         elif chosen == 3:
-            if await self._questions.yes("Release the machine? All on it is lost."):
+            if await self._questions.yes("Release the machine? Everything on it is lost."):
                 return await self._decide(AfterServing.RELEASE)
         else:
             return await self._decide(AfterServing.KEEP)

@@ -105,7 +105,7 @@ class Questions:
                 return usual
             if typed.isdecimal() and 1 <= int(typed) <= most:
                 return int(typed)
-            say(f"a whole number from 1 to {most}, or Enter for the usual")
+            say(f"a whole number from 1 to {most}, or Enter for the default")
 
     async def pick(
         self, what: str, lines: Sequence[str], others: str = "", *, again: bool = False
@@ -132,7 +132,7 @@ class Questions:
             elif typed and others:
                 return typed
             elif typed:
-                say(f"{typed[:40]} is none of these")
+                say(f"{typed[:40]} is not one of these")
 
     async def choose(self, what: str, choices: Sequence[str], *, again: bool = False) -> int:
         """The index of one of a few."""

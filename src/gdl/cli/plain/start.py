@@ -32,7 +32,10 @@ async def _work(session: Session) -> int:
     from gdl.cli.plain.questions import InputEnded, Lines, Questions, Quit
 
     questions = Questions(Lines(sys.stdin.fileno()))
-    say(f"gdl-tui {__version__}, in lines. Each question says what can be answered; q quits.")
+    say(
+        f"gdl-tui {__version__}, as lines of text. Each question shows the possible answers; "
+        "q quits."
+    )
     try:
         await _say_rented(session)
         spec = await choose(session, questions)
@@ -55,7 +58,7 @@ async def _say_rented(session: Session) -> None:
         return  # asking for offers tells what is wrong
     for row in rows:
         if not row.ended or row.doubt:
-            say(f"rented already: {session_words(row)}; gdl-tui attach or destroy takes its id")
+            say(f"rented already: {session_words(row)}; use its id with gdl-tui attach or destroy")
 
 
 async def _follow(session: Session, questions: Questions, spec: DeploymentSpec) -> int:

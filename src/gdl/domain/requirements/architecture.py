@@ -103,7 +103,7 @@ def read(
     """The architecture of a config.json. quantization: of a file of its own, where there is one.
     Raises UnreadableConfigError for what cannot be, whatever the configuration holds."""
     if not isinstance(config, Mapping) or len(config) > _MOST_KEYS:
-        raise UnreadableConfigError("it is no configuration of a model")
+        raise UnreadableConfigError("it is not the configuration of a model")
     try:
         return _read(config, quantization, stored_bytes)
     except (TypeError, ValueError, ArithmeticError, LookupError, RecursionError) as error:
@@ -154,7 +154,7 @@ def _read(
         stored_bytes=stored_bytes,
         notes=()
         if known
-        else (f"{name} is not known here: counted as a plain transformer, which may be wrong",),
+        else (f"{name} is not known here: computed as a plain transformer, which may be wrong",),
     )
 
 

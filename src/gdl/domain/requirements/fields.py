@@ -50,7 +50,7 @@ class Fields:
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         if not isinstance(value, int) or isinstance(value, bool):
-            raise UnreadableConfigError(f"{name} is no whole number")
+            raise UnreadableConfigError(f"{name} is not a whole number")
         if not 0 <= value <= _MOST:
             raise UnreadableConfigError(f"{name} is out of range")
         return value
@@ -60,7 +60,7 @@ class Fields:
         if value is None:
             return default
         if not isinstance(value, (int, float)) or isinstance(value, bool):
-            raise UnreadableConfigError(f"{name} is no number")
+            raise UnreadableConfigError(f"{name} is not a number")
         if not 0 <= value <= _MOST:
             raise UnreadableConfigError(f"{name} is out of range")
         return float(value)
@@ -97,7 +97,7 @@ class Fields:
         values = self.items(*names)
         for value in values:
             if value is not None and (not isinstance(value, int) or not -1 <= value <= _MOST):
-                raise UnreadableConfigError(f"{names[0]} holds what is no number")
+                raise UnreadableConfigError(f"{names[0]} holds what is not a number")
         return [int(value or 0) for value in values]
 
     def texts(self, *names: str) -> list[str]:

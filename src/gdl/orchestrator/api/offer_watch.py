@@ -85,7 +85,7 @@ async def appearing(
             if first:
                 raise
             if trouble is None:
-                tell(f"warning: {plain(error.message, 300)}; watching goes on")
+                tell(f"warning: {plain(error.message, 300)}; still watching")
             trouble = error
             wished_s = (isinstance(error, BackendRefused) and error.retry_after) or 0.0
         else:
@@ -120,9 +120,9 @@ async def appearing(
 def nothing_appeared(limit_s: float) -> NoSuitableOffer:
     """What is told when the time is over."""
     return NoSuitableOffer(
-        f"nothing that fits appeared within {clock_time(limit_s)}",
+        f"no matching offer appeared within {clock_time(limit_s)}",
         "watch for longer with --for, or ask for less: `gdl-tui offers` with the same filter"
-        " tells what speaks against each",
+        " shows why each one is excluded",
     )
 
 

@@ -111,7 +111,7 @@ class TunnelRow:
 
 
 PUBLIC_MEANS = (
-    "everybody who has its address reaches the model: only its API key keeps them out,"
+    "anyone who has its address can reach the model: only its API key keeps them out,"
     " and requests pass through Cloudflare"
 )
 """To be told to whoever makes an endpoint public."""

@@ -109,7 +109,7 @@ class Siblings:
         self.spent_before += cost
 
     def refused(self, ident: str, why: str, now: datetime) -> None:
-        """What it serves on its machine is of no use to the fleet."""
+        """What it serves on its machine is not usable for the fleet."""
         known = self._exclusions.get(ident)
         taken = self._taken.get(ident)
         if known is not None and taken is not None and taken.alone:
@@ -119,7 +119,7 @@ class Siblings:
                     taken.offer_id,
                     why,
                     now,
-                    cause="of no use to the fleet",
+                    cause="not usable for the fleet",
                     scope="deployment",
                     backend=taken.backend,
                 )
@@ -160,9 +160,9 @@ class Siblings:
                         Exclusion(
                             kind,
                             key,
-                            "another replica has it",
+                            "another replica uses it",
                             now,
-                            cause="another replica has it",
+                            cause="another replica uses it",
                             scope="deployment",
                             backend=taken.backend,
                         )

@@ -85,7 +85,7 @@ def broken_off(state: DeploymentState, now: datetime, *, rents: bool) -> Deploym
         state.billing,
         summaries(state, "failed", None, now, rents=rents),
         state.benchmark,
-        "internal error: the deployment broke off",
+        "internal error: the deployment was aborted",
         "`gdl-tui sessions` shows what is rented",
         "error",
     )

@@ -15,7 +15,7 @@ from gdl.orchestrator.api.views import ChatPartner
 if TYPE_CHECKING:
     from gdl.endpoint.client import EndpointClient
 
-TOO_LONG = f"stopped at {TEXT_LIMIT:,} characters: no more is kept of an answer"
+TOO_LONG = f"stopped at {TEXT_LIMIT:,} characters: no more of an answer is kept"
 
 
 def partner(way: EndpointClient | SshCurl, model: str) -> ChatPartner:

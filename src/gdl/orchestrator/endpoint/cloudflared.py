@@ -118,7 +118,7 @@ def binary(wanted: Public, arch: str) -> Binary:
     if wanted.cloudflared:
         if not wanted.sha256:
             raise UsageError(
-                "public.cloudflared is set without public.sha256: nothing could be checked",
+                "public.cloudflared is set without public.sha256, so nothing can be verified",
                 "set GDL_PUBLIC__SHA256 to what its publisher says, or set neither",
             )
         return Binary(wanted.cloudflared, wanted.sha256)
@@ -126,7 +126,7 @@ def binary(wanted: Public, arch: str) -> Binary:
     if not name:
         raise UsageError(
             f"no cloudflared is known for a machine of type {one_line(arch, 40) or 'unknown'}",
-            "name one that is, by GDL_PUBLIC__CLOUDFLARED and GDL_PUBLIC__SHA256",
+            "name one with GDL_PUBLIC__CLOUDFLARED and GDL_PUBLIC__SHA256",
         )
     return Binary(_BASE + name, wanted.sha256 or sha256)
 
@@ -153,13 +153,14 @@ async def fetch(link: Link, work_dir: str, wanted: Public, *, limit_s: float) ->
         return rest, chosen.sha256
     if what == "sum":
         raise DeployError(
-            f"the checksum of {shown} is {one_line(rest, 64) or 'not to be had'}, not"
+            f"the checksum of {shown} is {one_line(rest, 64) or 'not available'}, not"
             f" {chosen.sha256}: it is not run",
-            "the file is another one, or was tampered with; public.sha256 must be its publisher's",
+            "the file is a different one, or was tampered with; public.sha256 must be the "
+            "publisher's checksum",
         )
     why = one_line(rest or done.stderr, 200) or "no reason given"
     raise DeployError(
-        f"cloudflared could not be had from {shown}: {why}",
+        f"cloudflared could not be downloaded from {shown}: {why}",
         "name another place, or a file on the machine: GDL_PUBLIC__CLOUDFLARED, GDL_PUBLIC__SHA256",
     )
 

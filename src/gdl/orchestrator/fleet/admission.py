@@ -50,7 +50,7 @@ async def judged(
         served = await models(url, key)
     except VerificationError as error:
         if any(word in error.message for word in _REFUSES_KEY):
-            return Verdict(url, why="it does not take the fleet's key", never=True)
+            return Verdict(url, why="it does not accept the fleet's key", never=True)
         raise
     if fleet.served_name not in served:
         names = ", ".join(sorted(served)[:3]) or "nothing"
@@ -58,7 +58,7 @@ async def judged(
     context = served[fleet.served_name]
     asked = fleet.spec.replica.query.context if fleet.spec is not None else None
     if asked is not None and context is not None and context < asked:
-        why = f"it serves a context of {context} tokens, {asked} were asked for"
+        why = f"it serves a context of {context} tokens, {asked} were requested"
         return Verdict(url, context, why=why, never=True)
     return Verdict(url, context)
 
@@ -81,7 +81,7 @@ def why_out(
     if replica.phase is not Phase.SERVING:
         return f"it is {replica.phase}"
     if root_of(replica) != url:
-        return "its tunnel is another one now"
+        return "its tunnel has been replaced"
     if health is None or health.condition in (Condition.HEALTHY, Condition.UNKNOWN):
         return ""
     if health.condition is not Condition.DEGRADED:

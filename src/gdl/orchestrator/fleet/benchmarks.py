@@ -58,7 +58,7 @@ class FleetBenchmarks:
         view = await self.lookup.view(row)
         if not view.runs or not view.routed or not view.serving:
             raise MachineError(
-                f"fleet {row.id} does not serve now", f"`gdl-tui resume {row.id}`, or wait for it"
+                f"fleet {row.id} is not serving now", f"`gdl-tui resume {row.id}`, or wait for it"
             )
         key = await asyncio.to_thread(read_key, Path(view.api_key_file))
         url = view.endpoint.removesuffix("/v1")

@@ -114,7 +114,7 @@ class FleetRegistry:
         row = await self._lookup.find(ident)
         if self._lookup.runs(row):
             raise UsageError(
-                f"fleet {row.id} is at work (pid {row.owner_pid})",
+                f"fleet {row.id} is being run (pid {row.owner_pid})",
                 "`gdl-tui scale ID N` reaches it",
             )
         view = await self._lookup.view(row)
@@ -129,7 +129,7 @@ class FleetRegistry:
         await router.prepare(channel.note)
         mark = process_liveness.claim_mark(os.getpid(), self._clock())
         if not await fleets.claim(self._journal, row, os.getpid(), mark):
-            raise UsageError(f"another gdl-tui has just taken up {row.id}", "wait for that one")
+            raise UsageError(f"another gdl-tui has just taken over {row.id}", "wait for that one")
         self._lookup.here[row.id] = channel
         await channel.emit(fe.FleetResumed())
         _, task = await self._task_of(channel, router)
@@ -224,7 +224,7 @@ class FleetRegistry:
         if not self._lookup.runs(row):
             if not isinstance(what, End):
                 raise UsageError(
-                    f"no process works on {row.id}", f"`gdl-tui resume {row.id}` goes on with it"
+                    f"no gdl-tui is running {row.id}", f"`gdl-tui resume {row.id}` continues it"
                 )
             await self.resume(row.id)
         await fleets.order(self._journal, row.id, what, self._clock())

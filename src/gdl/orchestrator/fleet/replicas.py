@@ -195,7 +195,7 @@ class Replicas:
             self._contexts_told = True
             await self._channel.note(
                 f"the replicas serve contexts of {min(told)} to {max(told)} tokens: longer requests"
-                f" are refused by some; `--context {min(told)}` makes them alike",
+                f" are refused by some; `--context {min(told)}` makes them the same",
                 "warning",
             )
 

@@ -96,7 +96,7 @@ class Resuming:
                         await self._give_up(ident, state, error)
                         return
                     if number == 1:
-                        text = f"{ident} cannot be gone on with yet: {error.message}"
+                        text = f"{ident} cannot be continued yet: {error.message}"
                         await self._channel.note(text, "warning")
                 if not tried.done():
                     tried.set_result(None)
@@ -110,14 +110,14 @@ class Resuming:
         now."""
         row = await self._journal.deployment(ident)
         if row is not None and process_liveness.runs(row):
-            raise UsageError("another gdl-tui works on it", "it is no part of the fleet any more")
+            raise UsageError("another gdl-tui is running it", "it is no longer part of the fleet")
         rental = await self._open_rental(ident)
         if row is None or row.outcome != "serving":
             await self._registry.resume(ident)
             await self._channel.emit(fe.ReplicaStarted(ident, generation))
             return
         if rental is None or rental.session_id is None:
-            raise UsageError("nothing of it serves any more", "")
+            raise UsageError("nothing of it is serving any more", "")
         member = Membership(self._channel.id, generation, self._channel.state.api_key_file)
         new = await self._registry.attach(rental.session_id, member=member)
         self._siblings.gone_on_with(new, rental)

@@ -130,7 +130,7 @@ class RouterProcess:
             await told(RouterEnded(why))
             if failed % _SAME_PORT == 0:
                 self._port = _free_port()
-                text = f"the router does not start: from now on the fleet is at port {self._port}"
+                text = f"the router does not start: from now on the fleet is on port {self._port}"
                 await told(Noted("warning", text))
             await asyncio.sleep(next(pauses))
 
@@ -139,7 +139,7 @@ class RouterProcess:
         """The process, ended on leaving. Raises DeployError when it cannot be started."""
         assert self._program is not None, "prepare first"
         if not _is_free(self._port):
-            raise DeployError(f"port {self._port} is in use by another program", "end that one")
+            raise DeployError(f"port {self._port} is in use by another program", "end that program")
         command = self._dialect.command(
             self._program, self._port, _free_port(), self._policy, self._key_file
         )

@@ -109,7 +109,7 @@ class AccountWatch:
         self._low = True
         text = (
             f"{rental.backend} has {dollars(balance.credit)} left: {since(lasts_s)} at"
-            f" {hourly(rate)}, which all that is rented there costs; it ends what cannot be paid"
+            f" {hourly(rate)} for all that is rented there; at zero it ends the machines"
         )
         low = ev.BalanceLow(rental.backend, balance.credit, lasts_s)
         await self._deployment.tell(ev.Noted("warning", text), low)

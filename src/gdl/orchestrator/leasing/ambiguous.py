@@ -38,8 +38,8 @@ from gdl.orchestrator.leasing.retry import retrying
 from gdl.settings import Settings
 
 _CLOCKS_DIFFER = timedelta(minutes=2)
-MAY_BE_MADE = "a machine may have been made all the same"
-_FOUND = "it is in the backend's list, though the request was not answered; nobody has its key"
+MAY_BE_MADE = "a machine may have been created anyway"
+_FOUND = "it is in the backend's list, though the request was not answered; its key is not here"
 _LOOK = "look at the marketplace's own console, then run `gdl-tui sessions`"
 
 
@@ -112,7 +112,7 @@ class AmbiguousRents:
         if not all(proven):
             deployment.record.clear()
             return False
-        seen = f"{why.message}; the backend lists nothing that came of it"
+        seen = f"{why.message}; the backend lists no machine for it"
         await self.forget(deployment, rental, made=bool(found), why=seen)
         return True
 
@@ -279,7 +279,7 @@ class AmbiguousRents:
             entry = ledger.entry(rental, LedgerKind.NOT_RENTED, self._clock(), why)
         await deployment.record.settle(rental, entry)
         billing = Billing.RELEASED if made else Billing.NONE
-        words = "what the request had made is destroyed" if made else "nothing was rented"
+        words = "the machine that it created is destroyed" if made else "nothing was rented"
         await deployment.emit(ev.BillingChanged(deployment.attempt, billing, None, words))
 
 

@@ -18,7 +18,7 @@ from gdl.orchestrator.leasing.requirements import check_size, resolved, untold
 from gdl.orchestrator.leasing.several_machines import check_engine, check_spec
 from gdl.settings import Settings
 
-BID = "say with --bid USD what an hour may cost at most"
+BID = "set the most that an hour may cost with --bid USD"
 
 
 def checked(engine: Engine, spec: DeploymentSpec, model: Model, settings: Settings) -> Model:
@@ -59,7 +59,7 @@ async def tell_source(deployment: Deployment) -> None:
         return
     if facts.source is FactsSource.NAME and deployment.model.shape is None:
         why = untold(deployment.model)
-        await deployment.note(f"what {facts.id} needs is not known: {why}", "warning")
+        await deployment.note(f"the size of {facts.id} is not known: {why}", "warning")
         return
     words = f"what {facts.id} needs is {facts.source_words}"
     if facts.source is not FactsSource.NAME:

@@ -133,7 +133,7 @@ class Excluding:
             scope="deployment" if refuses else "aside",
             backend=name,
         )
-        await deployment.note(f"{error.message}: going on without {name}", "warning")
+        await deployment.note(f"{error.message}: continuing without {name}", "warning")
         await self._exclude(deployment, out)
 
     async def _judge_host(self, deployment: Deployment, blame: Blame, offer: Offer) -> None:
@@ -169,7 +169,7 @@ class Excluding:
         """One that was set aside, as nothing else suits."""
         deployment.exclusions.take_back(aside.subject)
         name = aside.key if aside.kind != "host" else f"host {aside.key}"
-        reason = f"nothing else suits: {name} again"
+        reason = f"nothing else is suitable: using {name} again"
         if aside.kind != "backend":
             failed = deployment.exclusions.failed_hosts(aside.subject)
             hosts = plural(failed, "host" if aside.kind == "provider" else "machine")

@@ -51,7 +51,7 @@ def not_used(settings: Settings, image: EngineImage | None) -> str:
     named = settings.install.image
     if named in ("auto", "none") or image is not None:
         return ""
-    return f"the image {named[:80]} is not started: this market lets nobody choose one"
+    return f"the image {named[:80]} is not used: this market does not let you choose one"
 
 
 def least_cuda(engine: Engine, settings: Settings, traits: Iterable[BackendTraits]) -> float | None:

@@ -18,11 +18,13 @@ async def end_late_machines(deployment: Deployment, markets: Markets) -> None:
         try:
             found = await there.backend.labelled(rental.label)
         except BackendError as error:
-            await deployment.note(f"whether a machine was made late is not known: {error.message}")
+            await deployment.note(
+                f"it is not known whether a machine was created late: {error.message}"
+            )
             continue
         for session in found:
             await deployment.note(
-                f"session {session.id} was made after its request was given up: destroying it",
+                f"session {session.id} was created after its request was abandoned: destroying it",
                 "warning",
             )
             try:

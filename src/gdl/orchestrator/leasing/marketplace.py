@@ -267,7 +267,7 @@ class Marketplace:
                 f"unknown kind of exclusion {kind[:40]}", f"one of {', '.join(EXCLUDABLE)}"
             )
         if not key.strip() or len(key) > 256 or not key.isprintable():
-            raise UsageError(f"no usable name of a {kind}", "`gdl-tui offers --json` shows them")
+            raise UsageError(f"not a usable name of a {kind}", "`gdl-tui offers --json` shows them")
         exclusion = Exclusion(
             kind,
             key.strip(),

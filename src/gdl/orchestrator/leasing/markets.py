@@ -88,8 +88,8 @@ class Markets:
             raise UsageError("a backend is named twice", "name each once: --backend vastai,runpod")
         if len({each.backend.traits.simulated for each in self.all}) > 1:
             raise UsageError(
-                "simulated machines and real ones do not go into one table",
-                "name either backends that are simulated, or others",
+                "simulated and real machines cannot be mixed",
+                "name only simulated backends, or only real ones",
             )
 
     @property
@@ -176,7 +176,7 @@ class Markets:
 
     def _silent(self) -> BackendUnreachable:
         return BackendUnreachable(
-            f"no answer within {self._answer_s:g} s", "timeouts.http sets how long it is waited"
+            f"no answer within {self._answer_s:g} s", "timeouts.http sets the waiting time"
         )
 
     async def aclose(self) -> None:

@@ -116,7 +116,7 @@ def _source(model: Model) -> str:
     if facts.source is FactsSource.NAME and model.shape is None:
         return "not known"
     if model.file and facts.source is FactsSource.CATALOGUE:
-        return f"{facts.source_words}; size reckoned from the bits of {model.file}"
+        return f"{facts.source_words}; size computed from the bits of {model.file}"
     return facts.source_words
 
 

@@ -170,9 +170,9 @@ class ModelIndex:
         except UsageError:
             known = None
         if known is None and model.shape is None:
-            notes.append(f"what it takes is not known: {untold(model)}")
+            notes.append(f"its size is not known: {untold(model)}")
         elif known is None:
-            notes.append("its configuration is not known: what it takes is guessed from its size")
+            notes.append("its configuration is not known: its memory is guessed from its size")
         elif known.notes:
             notes += known.notes
         if judged.what:
@@ -193,7 +193,7 @@ async def opened(settings: Settings) -> AsyncIterator[ModelIndex]:
 
 def _instead(model: Model, facts: ModelFacts) -> str:
     if facts.source is FactsSource.NAME and model.shape is None:
-        return "nothing else tells what it is"
+        return "nothing else is known about it"
     return f"this is from {facts.source_phrase}"
 
 

@@ -46,7 +46,7 @@ def found(engine: Engine, typed: str) -> Model:
         if model.typed == typed:
             return model
     raise UsageError(
-        f"{engine.info.display_name} serves no {ascii(typed)[:60]}",
+        f"{engine.info.display_name} does not support {ascii(typed)[:60]}",
         f"one of {', '.join(model.typed for model in own)}",
     )
 

@@ -29,9 +29,9 @@ _CLOCKS_DIFFER = timedelta(minutes=2)
 _MOST_REQUESTS = 5
 """How often an end is asked for that is never proven."""
 _FOUND = "the program that asked is gone; the backend lists what fits its request"
-_NOTHING_CAME = "the program that asked is gone, and the backend lists nothing that came of it"
-_MADE_LATE = "its label says that a request of ours has made it, later than was expected"
-_LISTED_AGAIN = "it was in no list of the marketplace, and now it is: it was not gone"
+_NOTHING_CAME = "the program that asked is gone, and the backend lists no machine for it"
+_MADE_LATE = "its label shows that one of our requests created it, later than expected"
+_LISTED_AGAIN = "it was missing from the marketplace's lists and is back: it was not gone"
 _LATE = timedelta(seconds=60)
 """A request younger than this may still be at work in the backend."""
 
@@ -230,7 +230,7 @@ def summary(left: Sequence[Rental]) -> str:
     names = [r.session_id for r in left if r.session_id and not r.doubt]
     said = []
     if names:
-        said.append(f"still rented by a gdl-tui that is gone: {_few(names)}")
+        said.append(f"still rented by a gdl-tui that is no longer running: {_few(names)}")
     if doubts := [r.session_id for r in left if r.session_id and r.doubt]:
         said.append(f"may still be billing: {_few(doubts)}")
     return "; ".join(said)

@@ -89,10 +89,10 @@ def judge(evidence: Evidence) -> Verdict:
     if (doubt := _doubt(evidence)) is not None:
         return Verdict(False, doubt)
     if evidence.gone:
-        return Verdict(True, "its end was asked for, and the backend does not know it any more")
+        return Verdict(True, "its end was requested, and the backend no longer knows it")
     if evidence.reserved_over and evidence.before is not None and evidence.before.terminal:
         return Verdict(True, "its reserved time was over, and the backend ended it")
-    return Verdict(True, "its end was asked for, and it stopped without an error")
+    return Verdict(True, "its end was requested, and it stopped without an error")
 
 
 def _never_made(evidence: Evidence) -> bool:
@@ -112,37 +112,41 @@ def _doubt(evidence: Evidence) -> str | None:
     if evidence.gone and evidence.error_before:
         return _with_error(evidence, evidence.error_before)
     if not evidence.gone and after is not None and after.status is SessionStatus.FAILED:
-        return "it failed, and nobody says why"
+        return "it failed, and no reason is given"
     if evidence.unknown_before:
-        return "the backend did not know it when its end was asked for"
+        return "the backend did not know it when its end was requested"
     if evidence.requested_before:
         return None if evidence.seen else _UNSEEN
     if before is not None and before.terminal and not evidence.reserved_over:
-        return "it stopped without our asking, and nobody says why"
+        return "it stopped without our request, and no reason is given"
     if not evidence.seen and (before is None or before.status is not _NEVER_ASKED_FOR):
         return _UNSEEN
     return None
 
 
-_UNSEEN = "no machine of it had been seen: one that was being made may appear later"
+_UNSEEN = "no machine had been seen for it: one that was being created may still appear"
 
 
 def _with_error(evidence: Evidence, error: str) -> str:
     early = evidence.before is not None and evidence.before.terminal
-    when = "it had failed before its end was asked for" if early else "it ended with an error"
+    when = "it had failed before its end was requested" if early else "it ended with an error"
     return f"{when} ({error}), and such a session ends whether or not its machine is gone"
 
 
 def _still(evidence: Evidence) -> str:
     after = evidence.after
-    status = "nobody can say how it is" if after is None else f"it is {after.status}"
+    status = "its state is unknown" if after is None else f"it is {after.status}"
     return f"{status}: {evidence.trouble}" if evidence.trouble else status
 
 
 def tried(evidence: Evidence) -> str:
     """What was done about it, in a few words."""
     if not evidence.requests:
-        return "its end was asked for earlier" if evidence.requested_before else "nothing was asked"
+        return (
+            "its end was requested earlier"
+            if evidence.requested_before
+            else "nothing was requested"
+        )
     times = "once" if evidence.requests == 1 else f"{evidence.requests} times"
     refused = evidence.requests - evidence.answered
     share = f", {refused} of them refused" if refused and evidence.answered else ""

@@ -121,7 +121,8 @@ class ReleaseRequests:
             work.result()
         elif session_id in self._under_way:
             evidence.trouble = (
-                f"no answer to that within {clock_time(evidence.waited_s)}; the request goes on as"
+                f"no answer to that within {clock_time(evidence.waited_s)}; the request "
+                "continues as"
                 " long as this program runs"
             )
 
@@ -146,7 +147,7 @@ class ReleaseRequests:
                 elif time.monotonic() - answered_at > _STUCK_S:
                     answered_at, stuck = 0.0, stuck + 1
                     if stuck == _STUCK_TIMES:
-                        evidence.trouble = "the backend does not take up an end that was cut off"
+                        evidence.trouble = "the backend does not resume a release that was cut off"
                         return
                 await wait.on(f"it is {session.status}, waiting for its end")
             except SessionGone:

@@ -165,7 +165,7 @@ class Releaser:
         self, were: Sequence[Rental], asked: Sequence[Rental], evidence: Evidence
     ) -> None:
         """Whoever asked did not wait for the end, which may have been cut off in its middle."""
-        why = "its end was asked for, and nobody waited for the answer"
+        why = "its end was requested, and nobody waited for the answer"
         if not evidence.requests:
             await self._take_back(were, asked, why)
             return
@@ -184,8 +184,8 @@ class Releaser:
         rentals = await self._rentals_of(session_id, session)
         if await self._listed(session_id, rentals[0].label if rentals else ""):
             raise ReleaseUnconfirmed(
-                f"the marketplace lists session {session_id}, which is billing then",
-                f"ask for its end again: `gdl-tui destroy {session_id}`",
+                f"the marketplace lists session {session_id}, so it is billing",
+                f"request its end again: `gdl-tui destroy {session_id}`",
             )
         for rental in rentals:
             await self.save(await self._written_off(rental, _USER_SAW))
@@ -339,7 +339,7 @@ class Releaser:
         if not self._backend.traits.bills:
             return ReleaseUnconfirmed(
                 f"session {ident} could not be released: {verdict.why}",
-                "log in to the machine, and end what runs there",
+                "log in to the machine and end what runs there",
             )
         provider = rental.provider if rental else ""
         return unconfirmed(ident, provider, explained(evidence, verdict))

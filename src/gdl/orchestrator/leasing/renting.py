@@ -46,7 +46,7 @@ from gdl.settings import Settings
 _NEXT = "the next offer may do better"
 _WHERE_OTHERS_RENT_S = 15.0
 """How long a backend is asked again that is overloaded or away, where another may rent as well."""
-_IN_DOUBT = "whether a machine was made is not known"
+_IN_DOUBT = "it is not known whether a machine was created"
 
 
 @dataclass(slots=True)
@@ -289,7 +289,7 @@ class Renter:
 
     async def _remember(self, deployment: Deployment, rental: Rental) -> None:
         """Nothing is asked for before the journal has it. Raises GdlError when it does not."""
-        why = f"asking for {rental.offer_id} at {hourly(rental.price)}"
+        why = f"requesting {rental.offer_id} at {hourly(rental.price)}"
         await deployment.record.intend(rental, self._entry(rental, LedgerKind.REQUESTED, why))
         if rental.billing is Billing.REQUESTED:
             await deployment.emit(
@@ -322,7 +322,7 @@ def refuse_dearer(session: Session, offered: float) -> None:
     if dearer(price, offered):
         raise MachineError(
             f"the machine costs {hourly(price)}, its offer said {hourly(offered)}",
-            "that was not agreed to, and it is released",
+            "you did not agree to that, so it is released",
         )
 
 

@@ -184,7 +184,7 @@ def sized(engine: Engine, query: OfferQuery, model: Model, settings: Settings) -
         usual = "Q4_K_M" if not there or "Q4_K_M" in there else there[0]
         held = f": {', '.join(there[:_FILES_NAMED])}" if there else ""
         raise UsageError(
-            f"name a file of {model.location}, as they differ in size{held}",
+            f"name a file of {model.location}, because they differ in size{held}",
             f"such as {name}:{usual}",
         )
     model = resolved(engine, model, query)
@@ -220,8 +220,8 @@ def check_size(model: Model, spec: DeploymentSpec) -> None:
         return
     if architecture_of(model.facts) is None and _is_name_alone(model):
         raise UsageError(
-            f"what {model.location} needs is not known: {untold(model)}",
-            "try again when the hub answers, or say on what: --min-vram GB or --offer ID",
+            f"the size of {model.location} is not known: {untold(model)}",
+            "try again when the hub answers, or pass --min-vram GB or --offer ID",
         )
 
 

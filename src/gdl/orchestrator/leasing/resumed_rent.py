@@ -25,7 +25,7 @@ from gdl.orchestrator.leasing.retry import LONGEST_S, retrying
 from gdl.settings import Settings
 
 _NEXT = "the next offer may do better"
-_NOTHING_CAME = "asked for before the interruption: the backend lists nothing that came of it"
+_NOTHING_CAME = "requested before the interruption: the backend lists no machine for it"
 
 
 class ResumedRents:
@@ -49,7 +49,7 @@ class ResumedRents:
         `deployment.rental` tells what is to be released, ReleaseUnconfirmed when nobody can say
         what the request has made."""
         rental = deployment.rental
-        assert rental is not None, "nothing was asked for"
+        assert rental is not None, "nothing was requested"
         if rental.session_id is None:
             rental = await self._answered(deployment, rental, offer)
             if rental is None:
@@ -69,7 +69,7 @@ class ResumedRents:
         await self._tell(deployment, rental, session)
         if not session.terminal and not await self._enters(rental):
             raise MachineError(
-                f"the key of session {session_id} is lost: nobody can enter the machine",
+                f"the key of session {session_id} is lost: the machine cannot be used",
                 f"it is released; {_NEXT}",
             )
         return session
@@ -96,7 +96,7 @@ class ResumedRents:
         )
         key = key_path(self._settings.keys_dir, rental)
         if not await asyncio.to_thread(key.is_file):
-            useless = "the key of what was rented never came here"
+            useless = "the key of what was rented never arrived here"
             await self._end_it(deployment, rental, offer, before, useless, late=True)
             return None
         session = await self._ambiguous.made_by(deployment, rental, offer, before)
@@ -116,7 +116,7 @@ class ResumedRents:
             )
             if session is not None:
                 return await self._made(deployment, rental, session, "found by its label")
-        useless = "what was rented cannot be entered"
+        useless = "what was rented cannot be used"
         await self._end_it(deployment, rental, offer, set(), useless, late=False)
         return None
 

@@ -117,7 +117,7 @@ class OfferSelection:
             if not (other_source and same):
                 return row
         if any(row.excluded is None for row in ranked):
-            raise NoSuitableOffer("no other offer suits", "r tries the same machine again")
+            raise NoSuitableOffer("no other offer is suitable", "r tries the same machine again")
         raise NoSuitableOffer(*why_none(ranked, query))
 
     async def _ranked(
@@ -173,9 +173,9 @@ class OfferSelection:
             Exclusion(
                 "offer",
                 offer.id,
-                f"costs {hourly(offer.price_per_hour)} by now, confirmed at {hourly(said)}",
+                f"now costs {hourly(offer.price_per_hour)}, confirmed at {hourly(said)}",
                 self._clock(),
-                cause="dearer than confirmed",
+                cause="more expensive than confirmed",
                 scope="deployment",
                 backend=offer.backend,
             )
@@ -189,16 +189,16 @@ class OfferSelection:
         offers = await self._fresh(deployment, deployment.spec.query)
         found = next((o for o in offers if o.id == failed.id), None)
         if found is None:
-            raise NoSuitableOffer(f"{failed.id} is not listed any more", _NEXT)
+            raise NoSuitableOffer(f"{failed.id} is no longer listed", _NEXT)
         now, before = found.price_per_hour, failed.price_per_hour
         ceiling = deployment.spec.query.max_price
         if ceiling is not None and now > ceiling:
             raise NoSuitableOffer(
-                f"{failed.id} costs {hourly(now)} by now, over {dollars(ceiling)}/h", _NEXT
+                f"{failed.id} costs {hourly(now)} now, over {dollars(ceiling)}/h", _NEXT
             )
         if dearer(now, before):
             raise NoSuitableOffer(
-                f"{failed.id} costs {hourly(now)} by now, it was {hourly(before)}", _NEXT
+                f"{failed.id} costs {hourly(now)} now, it was {hourly(before)}", _NEXT
             )
         await self.budget.refuse(deployment, found)
         return found
@@ -282,8 +282,8 @@ def _confirmed(
     listed = [r for r in ranked if r.offer.id in wanted]
     if first is None and not listed:
         what, helps = why_none(ranked, query)
-        raise ConfirmedOfferGone(f"{names} is not listed any more; {what}", helps)
-    why = (listed[0].excluded or "") if listed else "not listed any more"
+        raise ConfirmedOfferGone(f"{names} is no longer listed; {what}", helps)
+    why = (listed[0].excluded or "") if listed else "no longer listed"
     helps = "choose another offer"
     if first is not None:
         helps = f"the cheapest that suits is {first.id} at {hourly(first.price_per_hour)}"

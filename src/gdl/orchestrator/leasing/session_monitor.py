@@ -27,7 +27,7 @@ from gdl.presentation.durations import clock_time
 from gdl.settings import Settings
 
 _NEXT = "the next offer may do better"
-_BID_MORE = "the next offer may last longer, or bid more, or take a machine on demand"
+_BID_MORE = "the next offer may last longer; or bid more, or use a machine on demand"
 TIME_OVER = "its reserved time was over"
 RESERVE_LONGER = "reserve longer with --hours, or extend a session with `gdl-tui extend`"
 _EARLIER, _AT_LEAST = 0.9, 0.5

@@ -18,12 +18,12 @@ def check_backends(nodes: int, backends: Sequence[Backend]) -> None:
     for backend in backends:
         if not isinstance(backend, JoinsMachines):
             raise UsageError(
-                f"machines of the {backend.name} backend do not reach each other: --nodes is for"
+                f"machines of the {backend.name} backend cannot reach each other: --nodes is for"
                 " your own",
                 "name them: --backend ssh --host user@a,user@b",
             )
     if len(backends) > 1:
-        raise UsageError("--nodes takes the machines of one backend", "name one with --backend")
+        raise UsageError("--nodes needs machines of one backend", "name one with --backend")
 
 
 def check_engine(nodes: int, engine: Engine) -> None:
@@ -32,7 +32,7 @@ def check_engine(nodes: int, engine: Engine) -> None:
     info = engine.info
     if nodes > 1 and not info.spans_machines and not isinstance(engine, ChoosesEngine):
         raise UsageError(
-            f"{info.display_name} serves a model on one machine: --nodes is for others",
+            f"{info.display_name} serves a model on one machine only, so --nodes does not apply",
             "omit --engine, or omit --nodes",
         )
 
@@ -42,15 +42,16 @@ def check_spec(spec: DeploymentSpec) -> None:
     if spec.query.nodes <= 1:
         return
     if spec.member is not None:
-        raise UsageError("a replica has one machine: --nodes is not for a fleet", "omit --nodes")
+        raise UsageError("a replica has one machine, so --nodes is not for a fleet", "omit --nodes")
     if spec.idle_minutes is not None or spec.unseen_hours is not None:
         raise UsageError(
-            "the guard ends the server of one machine: --idle and --unseen are not for --nodes",
+            "the guard ends the server of one machine only, so --idle and --unseen do not "
+            "work with --nodes",
             "omit them (guard.idle_minutes and guard.unseen_hours in the configuration file);"
             " `gdl-tui destroy` ends the servers of all machines",
         )
     if spec.auto_fix:
         raise UsageError(
-            "nothing is remedied on several machines: --auto-fix is not for --nodes",
-            "omit it; a failure says what helps, for the next `deploy`",
+            "nothing is fixed on several machines, so --auto-fix does not work with --nodes",
+            "omit it; a failure says what would help the next `deploy`",
         )

@@ -88,12 +88,12 @@ async def refuse_over_limit(
         others = siblings.promised(deployment.id, LEAST_MINUTES / 60, now)
     if so_far is not None and so_far.spent + others + least > so_far.limit:
         raise SpendLimitReached(
-            f"{so_far.words} are spent: {would}",
+            f"{so_far.words} is spent: {would}",
             "allow more with --max-spend, or take a cheaper machine",
         )
     for cap in await caps.now():
         if cap.spent + least > cap.limit:
-            raise SpendLimitReached(f"{cap_words(cap)} are spent: {would}", cap_hint(cap))
+            raise SpendLimitReached(f"{cap_words(cap)} is spent: {would}", cap_hint(cap))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +109,7 @@ class _Limit:
 
     @property
     def reached(self) -> SpendLimitReached:
-        return SpendLimitReached(
-            f"the spending limit is reached: {self.words} are spent", self.hint
-        )
+        return SpendLimitReached(f"the spending limit is reached: {self.words} is spent", self.hint)
 
 
 async def _nearest(deployment: Deployment, now: datetime, caps: SpendingCaps) -> _Limit | None:
@@ -200,7 +198,7 @@ async def _announce(
 ) -> None:
     """At most once when much is spent, and once when the end is near. told: what was announced."""
     near, much = (limit.name, "near"), (limit.name, "much")
-    text = f"{limit.words} are spent: the machine is released at {time_of_day(end)}"
+    text = f"{limit.words} is spent: the machine is released at {time_of_day(end)}"
     if left_s <= ANNOUNCED_S and near not in told:
         told |= {near, much}
         announced = ev.StopAnnounced(deployment.attempt, end, text)

@@ -25,7 +25,7 @@ from gdl.orchestrator.leasing.release_proof import explained, unconfirmed
 from gdl.orchestrator.leasing.release_record import evidence_of, with_evidence
 from gdl.orchestrator.leasing.releasing import Releaser
 
-_BLOCKS = "it blocks an offer, and no request of ours is known that it answers"
+_BLOCKS = "it blocks an offer, and does not belong to any request of ours"
 
 
 class Takeover:

@@ -227,9 +227,7 @@ class Machine(FailuresTold):
         host = self.rental.host
         port = await engine_port.settled(self.deployment, self.link, engine, taken, host)
         if port != engine.port:
-            await self.deployment.note(
-                f"port {engine.port} on the machine is in use by others: {port} it is"
-            )
+            await self.deployment.note(f"port {engine.port} on the machine is in use: using {port}")
         await self.save(replace(self.rental, engine_port=port))
 
     async def api_key(self) -> Secret:

@@ -102,13 +102,13 @@ async def await_free_gpu(deployment: Deployment, link: Link, before: Before) -> 
             return
         if time.monotonic() >= deadline:
             await deployment.note(
-                f"{used / 1024:.1f} GiB of the GPU's memory are still in use, of "
+                f"{used / 1024:.1f} GiB of the GPU's memory is still in use, of "
                 f"{before.gpu_mib / 1024:.1f} before the server ran",
                 "warning",
             )
             return
         await deployment.progress(
-            f"waiting for the GPU's memory: {used / 1024:.1f} GiB are still in use"
+            f"waiting for the GPU's memory: {used / 1024:.1f} GiB is still in use"
         )
         await asyncio.sleep(_FREE_LOOK_S)
 

@@ -57,7 +57,7 @@ class FailuresTold:
         await self.tell(found)
         ended = "" if status is None else f" (exit {status})"
         if status is not None and status <= 0:
-            ended = f" (signal {-status})" if status else ", by itself with status 0"
+            ended = f" (signal {-status})" if status else ", by itself, with status 0"
         raise DeployError(f"{what}{ended}: {found.cause}", found.remedy, remedy=found.action)
 
     async def give_up(self, found: Diagnosis) -> NoReturn:

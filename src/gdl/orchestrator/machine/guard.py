@@ -103,7 +103,7 @@ def settings_of(guard: Guard, rental: Rental, readiness: Readiness, billed_s: in
         lines["counters"] = " ".join(readiness.done)
     text = "".join(f"{name} {value}\n" for name, value in lines.items())
     if len(text.splitlines()) != len(lines):
-        raise GdlError("the guard cannot be told a path with a line break", "rename the folder")
+        raise GdlError("the guard cannot use a path with a line break", "rename the folder")
     return text
 
 
@@ -127,7 +127,9 @@ async def tell(runner: jobs.Runner, work_dir: str, settings: str) -> None:
     result = await runner.run_again(_command(_TELL, work_dir), timeout=_CALL_S, input=settings)
     if not result.ok:
         said = one_line(result.stderr or f"exit {result.exit_status}", 200)
-        raise SshError(f"the guard cannot be told: {said}", "check the free space on the machine")
+        raise SshError(
+            f"the guard cannot be configured: {said}", "check the free space on the machine"
+        )
 
 
 async def look(runner: jobs.Runner, work_dir: str, sign: str = "") -> GuardStatus | None:

@@ -148,7 +148,7 @@ class _Run:
             return
         step = await self._failed()
         if status == install_script.UNSOUND:
-            await machine.fail(f"{step.title} ended well, but did not work", [*self._output], None)
+            await machine.fail(f"{step.title} succeeded, but had no effect", [*self._output], None)
         await machine.fail(machine.named(f"{step.title} failed"), [*self._output], status)
 
     async def _start(self, spec: jobs.JobSpec) -> Watch:
@@ -314,7 +314,7 @@ class _Run:
         """Raises DeployError for a step that has failed beside the one that was at work."""
         step = self._steps[number - 1]
         if self._begun:
-            await self._end("failed", f"ended, as this failed: {step.title}")
+            await self._end("failed", f"ended, because this failed: {step.title}")
         self._finished = number - 1
         await self._failed()
         await self._machine.fail(f"{step.title} failed", [*self._output], None)

@@ -75,7 +75,7 @@ async def settled(
 def refuse_less_than_listed(offer: Offer, facts: HostFacts) -> None:
     """Raises DeployError when the machine is less than its listing said."""
     if broken := broken_promise(offer, facts):
-        raise DeployError(broken, "take the next offer; this listing does not tell the truth")
+        raise DeployError(broken, "take the next offer; this listing is not true")
 
 
 def refuse_occupied_memory(model: Model, facts: HostFacts) -> None:
@@ -89,7 +89,7 @@ def refuse_occupied_memory(model: Model, facts: HostFacts) -> None:
         pids = ", ".join(str(p.pid) for p in facts.gpu_processes[:3])
         who = f" (pid {pids})" if pids else ""
         raise DeployError(
-            f"others hold {used:.0f} of {total:.0f} GB GPU memory{who}, "
+            f"others use {used:.0f} of {total:.0f} GB GPU memory{who}, "
             f"{model.served_name} needs {need:.0f} GB",
             "take the next offer: somebody else uses these GPUs",
         )
@@ -150,7 +150,7 @@ async def judge(
         if facts.volume_free_gib is None:
             raise DeployError(
                 f"the volume {volume.name} is not mounted at {MOUNT_PATH}",
-                "take the next offer, or do without --volume",
+                "take the next offer, or omit --volume",
             )
         await deployment.note(
             f"weights and caches are kept on the volume {volume.name},"

@@ -145,7 +145,7 @@ async def meet(machines: Sequence[Machine]) -> tuple[list[Place], int]:
     master = masters.pop()
     if shared := await _sharing(head, others, token):
         raise DeployError(
-            f"rank 0 and {shared.name} have one work folder, {folder}, on a shared disk",
+            f"rank 0 and {shared.name} share one work folder, {folder}, on a shared disk",
             "set install.work_dir to a folder of each machine's own, such as /var/tmp/gdl-tui",
         )
     return [Place(master, known[0].get(master, "")), *places], int(port)
@@ -230,7 +230,7 @@ def _unreached(
     return DeployError(
         f"{other.name} ({other.rental.host}) and rank 0 ({head.rental.host}; {where}) do not reach"
         f" each other: {said or 'no answer'}",
-        "connect them to one network, and let its firewall pass all TCP ports between them",
+        "connect them to one network, and allow all TCP ports between them in its firewall",
     )
 
 

@@ -131,7 +131,7 @@ class Remediation:
     async def _choice(self, remedy: Remedy | None) -> AfterFailure | None:
         """None: nobody has chosen in time, and there is nothing to apply."""
         dep, rents = self._machine.deployment, self._machine.rents
-        fix = "" if remedy is None else f"apply the remedy ({remedy.words}), "
+        fix = "" if remedy is None else f"apply the fix ({remedy.words}), "
         limited = rents and remedy is None
         longest = f", for {_HELD_S / 60:.0f} min at most" if limited else ""
         stays = f"; the machine stays rented meanwhile{longest}" if rents else ""
@@ -144,7 +144,7 @@ class Remediation:
                 choice = await dep.ask(note, remedy)
         except TimeoutError:
             await dep.emit(ev.ChoiceMade(dep.attempt, ""))
-            await dep.note("nobody has chosen: the machine is released", "warning")
+            await dep.note("no choice was made: the machine is released", "warning")
             return None
         if choice not in (AfterFailure.FIX, AfterFailure.CHANGE):
             dep.decisions.early = choice

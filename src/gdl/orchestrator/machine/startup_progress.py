@@ -96,5 +96,5 @@ class StartupProgress:
         if last.gpu_percent:
             return f"the GPU is busy ({last.gpu_percent} %)"
         if self._cpus > _BUSY_SHARE:
-            return f"{self._cpus:.1f} processors are busy"
+            return f"{self._cpus:.1f} cores are busy"
         return "waiting for the disk" if last.waiting else "nothing is busy"

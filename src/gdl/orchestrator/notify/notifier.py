@@ -77,7 +77,7 @@ async def _follow(deployment: Deployment, state: DeploymentState, way: Way) -> N
         why = await _sent(way, notice)
         if why and not told:
             told = True
-            text = f"{way.host} was not told: {why}; nothing else depends on it"
+            text = f"{way.host} was not notified: {why}; nothing else depends on it"
             await deployment.tell(ev.Noted("warning", text))
 
 

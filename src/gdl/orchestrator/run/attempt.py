@@ -304,7 +304,7 @@ class Attempt:
         except DeployError as error:
             hopeless = self._revived or self._deployment.spec.auto_fix is False
             hopeless = hopeless or self.machine.out_of_reach.is_set()
-            error.message += " It had been started once more before." if self._revived else ""
+            error.message += " It had already been restarted once." if self._revived else ""
             if hopeless or plan is None or api_key is None:
                 raise
             if await self.real_cause(error) is not error:

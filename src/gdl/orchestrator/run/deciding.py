@@ -18,7 +18,7 @@ def answer(
         raise UsageError("the machines of this backend end with this program", "release it")
     if decision is AfterFailure.FIX and deployment.state.offered is None:
         raise UsageError(
-            f"deployment {deployment.id} has no remedy to apply on its machine",
+            f"deployment {deployment.id} has no fix to apply on its machine",
             "retry, or take the next offer",
         )
     deployment.decisions.answer(decision, deployment.state.phase)

@@ -72,7 +72,7 @@ class Guarding:
         dep, ends = self._dep, self._guards.ends
         asked = dep.spec.idle_minutes or dep.spec.unseen_hours
         if asked and ends not in ("machine", "server"):
-            what = "its reserved time ends it" if ends else "nothing but gdl-tui ends it"
+            what = "its reserved time ends it" if ends else "only gdl-tui ends it"
             await dep.note(f"this machine cannot end itself: {what}", "warning")
         attempt = dep.state.attempt
         priced = attempt is not None and attempt.price_per_hour > 0
@@ -84,7 +84,9 @@ class Guarding:
             )
         if dep.spec.idle_minutes and not dep.engine.readiness.done:
             name = dep.engine.info.display_name
-            await dep.note(f"{name} does not count its requests: --idle ends nothing", "warning")
+            await dep.note(
+                f"{name} does not count its requests, so --idle has no effect", "warning"
+            )
 
     # -- one look ----------------------------------------------------------------------------------
 

@@ -56,7 +56,7 @@ class NextOffer:
         dep = self._deployment
         await dep.note(_told(error), "warning")
         choice = await dep.ask(
-            "waiting for a choice: next offer, or the same once more", reason=_told(error)
+            "waiting for a choice: next offer, or the same again", reason=_told(error)
         )
         if choice is AfterFailure.EXCLUDE and error.provider:
             await self._selection.excluding.exclude_provider(dep, error.provider, error.backend)

@@ -133,8 +133,8 @@ class Resumptions:
             )
         if process_liveness.runs(row):
             raise UsageError(
-                f"deployment {row.id} is at work in another gdl-tui (pid {row.owner_pid})",
-                "wait for it, or end that one first",
+                f"deployment {row.id} is running in another gdl-tui (pid {row.owner_pid})",
+                "wait for it, or end that program first",
             )
         each = await self._read(row, rentals)
         await self._refuse(each)
@@ -148,13 +148,13 @@ class Resumptions:
                 await self._journal.set_outcome(row.id, outcome, 0)
             raise UsageError(
                 f"deployment {row.id} has ended ({outcome})",
-                "`gdl-tui attach` reaches what was left serving; else deploy again",
+                "`gdl-tui attach` reaches what was left serving; otherwise deploy again",
             )
         rented = state.attempt.session_id if state.attempt is not None else None
         elsewhere = rented is not None and rented not in {r.session_id for r in each.rentals}
         if state.spec is None or elsewhere or await self._in_hand(each):
             raise UsageError(
-                f"deployment {row.id} has no machine of its own any more",
+                f"deployment {row.id} no longer has a machine of its own",
                 f"`gdl-tui attach {rented}` if that one serves" if rented else "deploy again",
             )
 
@@ -231,7 +231,7 @@ class Resumptions:
         mark = process_liveness.claim_mark(os.getpid(), self._clock())
         if not await claim_deployment(self._journal, row, os.getpid(), mark):
             raise UsageError(
-                f"another gdl-tui has just taken up deployment {row.id}", "wait for that one"
+                f"another gdl-tui has just taken over deployment {row.id}", "wait for that one"
             )
         deployment = Deployment(
             row.id,
@@ -253,7 +253,7 @@ class Resumptions:
         ]
         if each.rental is not None:
             deployment.record.taken_up(each.rental)
-        await deployment.note(f"going on in {state.phase}, after a gdl-tui that is gone")
+        await deployment.note(f"continuing in {state.phase}, after a gdl-tui that is gone")
         await self._tell_end(deployment, each)
         where = where_it_stands(
             state, each.history, each.rental, each.backend, await self._by_guard(each)

@@ -112,7 +112,7 @@ async def _compare_memory(
     if attempt is None or attempt.facts is None or told.context is None:
         return []
     if measurements.simulated:
-        told = replace(told, unpredicted="a simulated server makes it up")
+        told = replace(told, unpredicted="it comes from a simulated server")
     found = compare(deployment, told, attempt.facts)
     if found == attempt.memory:
         return []

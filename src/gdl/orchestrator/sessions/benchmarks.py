@@ -149,7 +149,7 @@ async def _sweep(
         said = f"at least {least.throughput:.1f} tokens/s, at {least.concurrency} at a time"
         return reports, None, f"{said}; {swept.doubt}"
     if swept.best is None:
-        return reports, None, f"no point can be relied on: {swept.ended}"
+        return reports, None, f"no point is reliable: {swept.ended}"
     best = swept.best
     sure = "" if swept.sure else f" (not sure: {swept.doubt})"
     said = f"best: {best.concurrency} at a time, {best.throughput:.1f} tokens/s{sure}"

@@ -122,7 +122,7 @@ class SessionEndpoints:
         refuse_read_only(self, "bench")
         rental = await self._lookup.find(ident)
         async with self._reconnector.reconnected(rental) as there:
-            url = there.client("`gdl-tui bench ID` alone does without").base_url
+            url = there.client("`gdl-tui bench ID` alone works without one").base_url
             hardware = await self._measurements.hardware(there.rental)
             yield ReachedEndpoint(
                 url, there.key, rental.served_name, rental.price, rental.provider, hardware

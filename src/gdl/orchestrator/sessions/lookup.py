@@ -70,7 +70,7 @@ class SessionLookup:
                 found.setdefault(rental.backend, []).append(what)
         return {
             name: f"it was not asked, and {', '.join(rented)} may be billing there:"
-            f" set its key, and ask with `--backend {name}`"
+            f" set its key, and use `--backend {name}`"
             for name, rented in found.items()
         }
 
@@ -181,7 +181,7 @@ class SessionLookup:
             if rental.open and rental.service_url not in ("", url):
                 raise UsageError(
                     f"session {rental.session_id} was rented through {rental.service_url}",
-                    f"ask that one: --backend {rental.backend}, with its address",
+                    f"use that one: --backend {rental.backend}, with its address",
                 )
 
     async def _refuse_keyless(self, ident: str) -> None:
@@ -239,8 +239,8 @@ def _doubt(session: Session, rental: Rental | None) -> str:
     if rental is not None and rental.doubt:
         return rental.doubt
     if session.terminal:
-        return f"it ended without our asking ({session.error or 'no reason given'})"
-    return "whether its end came about is not known"
+        return f"it ended without our request ({session.error or 'no reason given'})"
+    return "it is not known whether it ended"
 
 
 def _names(row: SessionRow) -> tuple[str | None, ...]:

@@ -69,7 +69,7 @@ class PublicUrls:
             if job is not None:
                 return await self._seen(rental, await self._address(link, job))
             await _refuse_without_key(there)
-            tell("having cloudflared on the machine, and checking it")
+            tell("getting cloudflared onto the machine, and verifying it")
             limit_s = self._settings.timeouts.install
             file, sha256 = await cloudflared.fetch(
                 link, rental.work_dir, self._settings.public, limit_s=limit_s
@@ -130,7 +130,8 @@ class PublicUrls:
                     await asyncio.sleep(next(pauses))
         raise DeployError(
             f"cloudflared got no address: {said.last or 'it said nothing'}",
-            "the machine must reach the internet, and the service is without promise: try again",
+            "the machine must be able to reach the internet, and the service comes without "
+            "guarantee: try again",
         )
 
     async def _seen(self, rental: Rental, address: str) -> PublicRow:
@@ -181,7 +182,7 @@ async def _refuse_without_key(there: Reconnection) -> None:
     else:
         raise MachineError(
             "the endpoint answers without a key: it is not made public",
-            "something else than the deployed server answers there, or it was started without one",
+            "something other than the deployed server answers there, or it was started without one",
         )
     finally:
         if isinstance(stranger, EndpointClient):

@@ -66,7 +66,10 @@ class ServerLogs:
         except GdlError as error:
             if begun or not (files := self._files(rental.deployment_id, rank)):
                 raise
-            tell(f"the machine cannot be asked ({error.message}): this is what was kept of the log")
+            tell(
+                f"the machine cannot be reached ({error.message}): this is the saved copy of "
+                "the log"
+            )
             async for part in _of_file(files[-1], last):
                 yield part
 

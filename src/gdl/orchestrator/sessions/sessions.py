@@ -161,8 +161,8 @@ class RentedSessions:
         goes_on = session.status not in (SessionStatus.STOPPING, SessionStatus.UNKNOWN)
         if goes_on and not row.ended and not asked:
             raise UsageError(
-                f"session {session.id} is {session.status}, and nobody has asked for its end",
-                f"`gdl-tui destroy {session.id}` without --seen-gone asks for it",
+                f"session {session.id} is {session.status}, and its end was not requested",
+                f"`gdl-tui destroy {session.id}` without --seen-gone requests it",
             )
         await self._markets.of(session.backend).releaser.seen_gone(session.id, session)
         return await self._released(row)

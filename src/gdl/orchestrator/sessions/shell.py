@@ -21,7 +21,7 @@ async def opened(backend: Backend, rental: Rental) -> Rental:
     Raises MachineError when it cannot be, SessionGone, BackendError."""
     session = await backend.session(rental.session_id or "")
     if session.ssh is None:
-        raise MachineError(session.error or "the machine cannot be entered", "look at its log")
+        raise MachineError(session.error or "the machine cannot be connected to", "look at its log")
     at = session.ssh
     return replace(rental, host=at.host, port=at.port, user=at.user)
 
@@ -31,13 +31,13 @@ def argv(rental: Rental) -> tuple[str, ...]:
     key but the pinned one. Writes that host key where OpenSSH can read it; slow enough for a
     thread.
 
-    Raises UsageError without ssh on PATH, MachineError while the machine cannot be entered.
+    Raises UsageError without ssh on PATH, MachineError while the machine cannot be connected to.
     """
     program = shutil.which("ssh")
     if program is None:
         raise UsageError("there is no ssh on PATH", "install an OpenSSH client")
     if not rental.host and not rental.alias:
-        raise MachineError("there is no machine to enter yet", "wait until it is rented")
+        raise MachineError("there is no machine yet", "wait until it is rented")
     options = [
         *_pinned(rental),
         "ConnectTimeout=20",
@@ -58,7 +58,7 @@ def _pinned(rental: Rental) -> list[str]:
     """Options that hold the machine to the host key of its first connection."""
     pin = Path(rental.host_key_file) if rental.host_key_file else None
     if pin is None or not pin.is_file():
-        raise MachineError("the machine was not entered yet", "wait until it is connected")
+        raise MachineError("the machine is not connected yet", "wait until it is connected")
     known = known_hosts_path(pin)
     try:
         write_whole(known, f"{_NAME} {pin.read_text().strip()}\n")

@@ -181,7 +181,7 @@ class Tunnels:
                 await asyncio.sleep(wait)
             else:
                 raise UsageError(
-                    f"a tunnel to {session_id} is open already", "`gdl-tui tunnel` lists it"
+                    f"a tunnel to {session_id} is already open", "`gdl-tui tunnel` lists it"
                 )
             try:
                 yield file

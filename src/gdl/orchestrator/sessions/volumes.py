@@ -95,8 +95,8 @@ class KeptVolumes:
         taken = [r.volume.name for r in listed.rows] + [r.name for r in listed.in_doubt]
         if name in taken:
             raise UsageError(
-                f"there is a volume {one_line(name, 60)}, or there may be",
-                "take another name: by its name a volume is found whose answer did not arrive",
+                f"a volume {one_line(name, 60)} exists, or may exist",
+                "choose another name: if an answer does not arrive, a volume is found by its name",
             )
         backend, offer = await self._offer(offer_id)
         return await uninterrupted(self._make(backend, offer, name, size_gb))
@@ -128,7 +128,8 @@ class KeptVolumes:
             raise
         except BackendError as error:
             raise BackendError(
-                f"{error.message}; whether the volume {one_line(name, 60)} was made is not known",
+                f"{error.message}; whether the volume {one_line(name, 60)} was created is not "
+                "known",
                 "`gdl-tui volumes` looks for it by its name",
             ) from None
         await journaled.save(self._journal, _with(record, volume))
@@ -146,8 +147,8 @@ class KeptVolumes:
         await backend.delete_volume(volume.id)
         if any(each.id == volume.id for each in await backend.volumes()):
             raise BackendError(
-                f"{volume.backend} took the request, and still lists the volume {volume.name}",
-                "ask again in a minute: it costs until it is gone",
+                f"{volume.backend} accepted the request, and still lists the volume {volume.name}",
+                "try again in a minute: it costs money until it is gone",
             )
         for record in await self._open():
             if (record.backend, record.volume_id) == (volume.backend, volume.id):

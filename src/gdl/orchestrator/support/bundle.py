@@ -82,7 +82,7 @@ def _write(
                 if log.is_file() and not log.is_symlink():
                     _add_log(archive, f"{folder}/logs/{log.name}", log, redactor)
     except FileExistsError:
-        raise UsageError(f"{path} exists already", "name another file with --output") from None
+        raise UsageError(f"{path} already exists", "name another file with --output") from None
     except OSError as error:
         path.unlink(missing_ok=True)
         raise UsageError(
@@ -195,6 +195,6 @@ def find(ident: str, known: Sequence[tuple[str, str | None]]) -> str:
     if found:
         raise UsageError(f"{ident} names several deployments", "type more of the id")
     if not known:
-        raise UsageError("there was no deployment yet", "`gdl-tui deploy MODEL` makes one")
+        raise UsageError("there has been no deployment yet", "`gdl-tui deploy MODEL` creates one")
     newest = ", ".join(d for d, _ in known[:3])
     raise UsageError(f"no deployment {ident[:80]}", f"the newest are {newest}")

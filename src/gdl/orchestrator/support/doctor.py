@@ -67,8 +67,12 @@ def _notices(settings: Settings) -> Finding:
     told = [way.host for way in ways_of(settings)]
     if wanted.desktop and program() is None:
         hint = "install notify-send (libnotify), or use notify.webhook"
-        return Finding("notices", "warn", "this computer has no program for the desktop's", hint)
-    detail = f"to {' and '.join(told)}" if told else "nobody is told: see notify in the settings"
+        return Finding(
+            "notices", "warn", "this computer has no program for desktop notifications", hint
+        )
+    detail = (
+        f"to {' and '.join(told)}" if told else "nobody is notified: see notify in the settings"
+    )
     return Finding("notices", "ok" if told else "info", detail)
 
 
@@ -76,7 +80,7 @@ def _config() -> Finding:
     path = default_config_file()
     if path.is_file():
         return Finding("configuration", "ok", str(path))
-    return Finding("configuration", "info", f"none at {path}: the defaults are in force")
+    return Finding("configuration", "info", f"none at {path}: the defaults apply")
 
 
 def _data_dir(path: Path) -> Finding:
@@ -114,7 +118,7 @@ def _tunnel(settings: Settings) -> Finding:
         return Finding("tunnel", "ok", f"by this computer's ssh ({version})")
     status = "warn" if settings.tunnel == "openssh" else "info"
     told = "by gdl-tui's own connection: this computer has no ssh"
-    return Finding("tunnel", status, told, "install OpenSSH's client: it is quicker")
+    return Finding("tunnel", status, told, "install OpenSSH's client: it is faster")
 
 
 def _in_doubt(rental: Rental) -> str:
@@ -149,5 +153,5 @@ async def _sizing(journal: Journal, *, simulated: bool) -> list[Finding]:
         return []  # the journal is told of above
     if not told:
         return []
-    hint = "ask for a little less context or concurrency than what is said to fit"
+    hint = "request a little less context or concurrency than is said to fit"
     return [Finding("sizing", "ok" if good else "warn", told, "" if good else hint)]

@@ -14,7 +14,7 @@ from gdl.tui.screens.fields_dialog import FieldsDialog, field
 
 _FIELDS = (
     ("requests", "Requests", "in all, after five short questions", 1000),
-    ("concurrency", "At a time", "how many the model answers side by side", 256),
+    ("concurrency", "At a time", "requests that the model answers in parallel", 256),
     ("max_tokens", "Tokens", "of an answer, at most", 4096),
 )
 """Name in BenchLoad, title, what it means, the most that may be asked for."""
@@ -28,9 +28,9 @@ class BenchDialog(FieldsDialog[BenchLoad]):
         Binding("escape", "answer(False)", "Cancel", id="bench.cancel",
                 tooltip="Measure nothing"),
         Binding("up", "app.focus_previous", "Previous", show=False, id="bench.previous",
-                tooltip="The line or button above"),
+                tooltip="Previous field or button"),
         Binding("down", "app.focus_next", "Next", show=False, id="bench.next",
-                tooltip="The line or button below"),
+                tooltip="Next field or button"),
     ]  # fmt: skip
     TITLE_WORDS = "Run the benchmark"
     NOTE = "Nothing is rented for it."

@@ -14,9 +14,9 @@ from gdl.tui.screens.fields_dialog import FieldsDialog, field
 
 _MOST = 1000.0
 _WORDS = (
-    "They cost less, but go to whoever bids more, and everything on them is lost then. We bid a "
-    "tenth over a machine's lowest price, and never more than this an hour, not counting its "
-    "disk."
+    "They cost less, but go to whoever bids more, and everything on them is then lost. Your "
+    "bid is a tenth above the machine's minimum, and never more than this per hour, not "
+    "counting its disk."
 )
 
 
@@ -26,10 +26,10 @@ class BidDialog(FieldsDialog[float]):
     AUTO_FOCUS = "#bid"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "answer(False)", "Cancel", id="bid.cancel",
-                tooltip="Back to machines on demand"),
+                tooltip="Go back to machines on demand"),
     ]  # fmt: skip
     TITLE_WORDS = "Interruptible machines"
-    NOTE = "Nothing is rented by this."
+    NOTE = "This rents nothing."
     YES = "Show them"
 
     def __init__(self, usual: float) -> None:
@@ -40,10 +40,10 @@ class BidDialog(FieldsDialog[float]):
     def fields(self) -> Iterator[Widget]:
         yield Static(Text(_WORDS))
         line = Input(f"{self._usual:.2f}", type="number", max_length=7, id="bid")
-        yield field("At most", line, "dollars an hour")
+        yield field("At most", line, "dollars per hour")
 
     def typed(self) -> float:
-        wrong = f"a number over 0, {_MOST:.0f} at most"
+        wrong = f"a number above 0, at most {_MOST:.0f}"
         try:
             bid = float(self.query_one(Input).value)
         except ValueError:

@@ -30,12 +30,12 @@ class ChangeDialog(FieldsDialog[Change]):
         Binding("escape", "answer(False)", "Cancel", id="change.cancel",
                 tooltip="Change nothing"),
         Binding("up", "app.focus_previous", "Previous", show=False, id="change.previous",
-                tooltip="The line or button above"),
+                tooltip="Previous field or button"),
         Binding("down", "app.focus_next", "Next", show=False, id="change.next",
-                tooltip="The line or button below"),
+                tooltip="Next field or button"),
     ]  # fmt: skip
     TITLE_WORDS = "Change and retry"
-    NOTE = "An empty field means the usual."
+    NOTE = "Leave a field empty for the default."
     YES = "Try again"
 
     def __init__(self, now: Change, *, where: str, token: bool) -> None:
@@ -46,9 +46,9 @@ class ChangeDialog(FieldsDialog[Change]):
 
     def fields(self) -> Iterator[Widget]:
         now = self._now
-        yield field("Context", _line("context", str(now.context or "")), "tokens of a request")
+        yield field("Context", _line("context", str(now.context or "")), "tokens per request")
         yield field("At a time", _line("concurrency", str(now.concurrency or "")), "requests")
-        yield field("Weights", _line("weights", now.quantization), "fp8, or as they are")
+        yield field("Weights", _line("weights", now.quantization), "fp8, or empty for unchanged")
         arguments = _line("arguments", shlex.join(now.engine_args), _LONGEST)
         yield field("Arguments", arguments, "of the server")
         if self._token:

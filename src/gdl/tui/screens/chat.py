@@ -34,10 +34,10 @@ class ChatScreen(GdlScreen):
     MODE = "chat"
     AUTO_FOCUS = "#chat-line"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "stop", "Stop", id="chat.stop", tooltip="Stop the answer that is coming"),
+        Binding("escape", "stop", "Stop", id="chat.stop", tooltip="Stop the current answer"),
         Binding("escape", "leave", "Back", id="chat.leave", tooltip="Go back to the deployment"),
         Binding("alt+1", "app.show('offers')", "Screens", key_display="alt+1-5",
-                id="chat.screens", tooltip="The other screens: a digit alone is typed here"),
+                id="chat.screens", tooltip="The other screens; a digit alone is typed here"),
         Binding("f5", "copy_answer", "Copy", id="chat.copy",
                 tooltip="Copy an answer, or one of its code blocks"),
         Binding("f12", "options", "Options", id="chat.options",
@@ -45,13 +45,13 @@ class ChatScreen(GdlScreen):
         Binding("ctrl+o", "saved", "Saved", id="chat.saved",
                 tooltip="Open, continue or delete a saved conversation"),
         Binding("f4", "clear", "New", id="chat.clear",
-                tooltip="Begin a new conversation; this one is saved"),
+                tooltip="Start a new conversation; this one is saved"),
         Binding("f2", "copy('curl', 'a curl line')", "curl", id="chat.curl",
-                tooltip="Copy a curl line that asks the same"),
+                tooltip="Copy a curl command with the same request"),
         Binding("f3", "copy('python', 'Python lines')", "Python", id="chat.python",
-                tooltip="Copy Python lines that ask the same"),
+                tooltip="Copy Python code with the same request"),
         Binding("ctrl+t", "thoughts", "Thoughts", show=False, id="chat.thoughts",
-                tooltip="Show all that the model thought, or only that it did"),
+                tooltip="Show all of the model's thinking, or only that it thought"),
     ]  # fmt: skip
 
     def __init__(self) -> None:
@@ -93,7 +93,7 @@ class ChatScreen(GdlScreen):
         none.display = not can
         if not can:
             none.say(
-                "Nothing serves here yet.\n\n"
+                "Nothing is served yet.\n\n"
                 "1 shows the offers, 2 the deployment, 4 the sessions to attach to.\n"
                 "Ctrl+O shows the saved conversations."
             )
@@ -148,15 +148,15 @@ class ChatScreen(GdlScreen):
         """Send a question, or say why not; whether it was sent."""
         question, one, serving = text.strip(), self.conversation, self._serving
         if serving is None:
-            self.context.say("nothing serves here now: a question would reach nobody")
+            self.context.say("nothing is served now, so nothing can answer")
         elif not question:
             self.context.say("type a question first")
         elif one.running:
-            self.context.say("the answer before is still coming · Esc stops it")
+            self.context.say("the previous answer is still arriving · Esc stops it")
         elif one.full:
-            self.context.say(f"{TURNS_KEPT} questions are enough · F4 begins a new conversation")
+            self.context.say(f"{TURNS_KEPT} questions is the limit · F4 starts a new conversation")
         elif len(question) > TEXT_KEPT:
-            self.context.say(f"a question of more than {TEXT_KEPT:,} characters is not sent")
+            self.context.say(f"a question can have at most {TEXT_KEPT:,} characters")
         else:
             one.model = self._served_name
             self._answering = self._ask(serving, one, one.ask(question, self.now))
@@ -212,7 +212,7 @@ class ChatScreen(GdlScreen):
     def _open(self, one: Conversation) -> None:
         """Show this one from now on."""
         if self.conversation.running:
-            self.context.say("an answer is still coming · Esc stops it")
+            self.context.say("an answer is still arriving · Esc stops it")
             return
         self.context.store.open_conversation(one)
         self.poke()

@@ -65,7 +65,7 @@ class CopyDialog(Modal[Copyable | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog -wide"):
-            yield Static(Text("What is to be copied?", "bold"), classes="dialog-title")
+            yield Static(Text("Copy what?", "bold"), classes="dialog-title")
             yield OptionList(*(Option(plain(one.line, 300)) for one in self._choices), markup=False)
             yield Static("Enter copies it · ↑↓ · Esc cancels", classes="dialog-note")
 
@@ -78,9 +78,9 @@ class ConversationsDialog(Modal[str | None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("d,delete", "delete", "Delete", id="conversations.delete",
-                tooltip="Delete the file of this conversation"),
+                tooltip="Delete this conversation's file"),
         Binding("escape", "dismiss(None)", "Back", id="conversations.back",
-                tooltip="Back to the chat"),
+                tooltip="Go back to the chat"),
     ]  # fmt: skip
 
     def __init__(self, files: ConversationFiles, rows: Sequence[SavedConversation]) -> None:
@@ -115,7 +115,7 @@ class ConversationsDialog(Modal[str | None]):
             return
         row, context = self._rows[place], context_of(self)
         what = [("Conversation", Text(plain(row.title or row.id, 80)))]
-        if not await context.ask(Confirm("Delete it?", what, "It cannot be had back.", "Delete")):
+        if not await context.ask(Confirm("Delete it?", what, "This cannot be undone.", "Delete")):
             return
         try:
             await asyncio.to_thread(self._files.delete, row.id)

@@ -23,10 +23,10 @@ class ChatOptionsDialog(FieldsDialog[ChatOptions]):
         Binding("escape", "answer(False)", "Cancel", id="chat_options.cancel",
                 tooltip="Change nothing"),
         Binding("ctrl+s", "answer(True)", "Take it", id="chat_options.take",
-                tooltip="Take what is written"),
+                tooltip="Use these values"),
     ]  # fmt: skip
-    TITLE_WORDS = "How the model is asked"
-    NOTE = "An empty field leaves it to the server. Tab goes on, Ctrl+S takes it from anywhere."
+    TITLE_WORDS = "Chat options"
+    NOTE = "Leave a field empty for the server's default. Tab: next field · Ctrl+S: save"
     YES = "Take it"
 
     def __init__(self, now: ChatOptions) -> None:
@@ -41,7 +41,9 @@ class ChatOptionsDialog(FieldsDialog[ChatOptions]):
         yield field("Temperature", _line("temperature", now.temperature), "0 to 2")
         yield field("Top-p", _line("top_p", now.top_p), "above 0, up to 1")
         yield field("Max tokens", _line("max_tokens", now.max_tokens), "of an answer")
-        yield field("Seed", _line("seed", now.seed), "the same again, where a server can")
+        yield field(
+            "Seed", _line("seed", now.seed), "for reproducible answers, if the server supports it"
+        )
 
     def typed(self) -> ChatOptions:
         made = ChatOptions(self.query_one("#chat-system", TextArea).text.strip()[:TEXT_KEPT])

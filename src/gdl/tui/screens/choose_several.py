@@ -23,7 +23,7 @@ class ChooseSeveral(ModalScreen[tuple[str, ...]]):
     cancelled."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("space", "mark", "Mark", id="choose.mark", tooltip="Mark this one, or unmark it"),
+        Binding("space", "mark", "Mark", id="choose.mark", tooltip="Mark or unmark this one"),
         Binding("escape", "dismiss(())", "Cancel", id="choose.cancel_all",
                 tooltip="Choose nothing"),
     ]  # fmt: skip
@@ -37,9 +37,7 @@ class ChooseSeveral(ModalScreen[tuple[str, ...]]):
         with Vertical(classes="dialog"):
             yield Static(Text(self._title, "bold"), classes="dialog-title")
             yield OptionList(*(Option(self._line(n)) for n in range(len(self._words))))
-            yield Static(
-                "Space marks several · Enter takes them · Esc cancels", classes="dialog-note"
-            )
+            yield Static("Space marks several · Enter accepts · Esc cancels", classes="dialog-note")
 
     def _line(self, number: int) -> Text:
         sign = _TAKEN if number in self._marked else _LEFT

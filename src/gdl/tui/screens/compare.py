@@ -50,11 +50,11 @@ class CompareScreen(GdlScreen):
     CSS_PATH = "compare.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("w", "sweep", "Sweep", id="compare.sweep",
-                tooltip="Measure 1, 2, 4 ... requests at a time, to find the best number"),
+                tooltip="Measure 1, 2, 4 ... requests at a time to find the best number"),
         Binding("m", "model", "All models", id="compare.model",
-                tooltip="Show the measurements of this model alone, or of all"),
+                tooltip="Show the measurements of this model only, or of all"),
         Binding("r", "refresh", "Refresh", show=False, id="compare.refresh",
-                tooltip="Look at what was measured again"),
+                tooltip="Read the measurements again"),
         Binding("ctrl+s", "save", "Save", id="compare.save",
                 tooltip="Save the table as a CSV file"),
         Binding("escape", "back", "Back", id="compare.back",
@@ -109,7 +109,7 @@ class CompareScreen(GdlScreen):
             said = f"{DOUBTED} {plain(marked.note, 200)}"
             return Text(said, no_wrap=True, overflow="ellipsis")
         if self._loaded and not self._found:
-            return Text("Nothing was measured yet. b on the health screen runs a benchmark.")
+            return Text("Nothing has been measured yet. b on the health screen runs a benchmark.")
         return Text("")
 
     def _draw(self) -> None:

@@ -51,13 +51,13 @@ class DeployDialog(Modal[Choice | None]):
         Binding("y", "deploy", "Deploy", id="deploy.yes", tooltip="Rent it, and deploy"),
         Binding("escape,n", "dismiss(None)", "Cancel", id="deploy.no", tooltip="Rent nothing"),
         Binding("plus,equals_sign", "hours(1)", "One hour more", id="deploy.more",
-                tooltip="Reserve an hour more, twelve at most"),
+                tooltip="Reserve one hour more, twelve at most"),
         Binding("minus", "hours(-1)", "One hour less", id="deploy.less",
-                tooltip="Reserve an hour less"),
+                tooltip="Reserve one hour less"),
         Binding("left", "app.focus_previous", "Previous", show=False, id="deploy.previous",
-                tooltip="The button before"),
+                tooltip="Previous button"),
         Binding("right", "app.focus_next", "Next", show=False, id="deploy.next",
-                tooltip="The next button"),
+                tooltip="Next button"),
     ]  # fmt: skip
 
     def __init__(
@@ -92,9 +92,11 @@ class DeployDialog(Modal[Choice | None]):
         title = f"one of these {len(self._offers)} machines" if several else "this machine"
         words = ""
         if several:
-            words = "If one fails, try the next of them by itself"
+            words = "If one fails, try the next one without asking"
         elif not self._pinned and self._attempts > 1:
-            words = f"If it fails, try the next offer by itself (up to {self._attempts} machines)"
+            words = (
+                f"If it fails, try the next offer automatically (up to {self._attempts} machines)"
+            )
         with Vertical(classes="dialog"):
             yield Static(Text(f"Deploy this model on {title}?", "bold"), classes="dialog-title")
             with Scroll(classes="dialog-body", can_focus=len(self._offers) > 8):
@@ -111,7 +113,7 @@ class DeployDialog(Modal[Choice | None]):
                 yield Static("Only this machine: a failure waits for you")
             if self._capabilities.tools:
                 by = plain(self._capabilities.tool_parser, 40)
-                words = "Parse the tool calls that the model makes" + (f" ({by})" if by else "")
+                words = "Parse the model's tool calls" + (f" ({by})" if by else "")
                 yield CheckBox(words, self._tools, id="tools", compact=True)
             with Horizontal(classes="dialog-buttons"):
                 yield Button("Deploy (y)", id="deploy", variant="primary")
@@ -125,7 +127,7 @@ class DeployDialog(Modal[Choice | None]):
             return [*model, *machines]
         ranked = self._offers[0]
         offer = ranked.offer
-        place = plain(offer.location, 40) or "place not named"
+        place = plain(offer.location, 40) or "location not stated"
         machine = gpus(offer)
         if offer.gpu_count:
             each = " each" if offer.gpu_count > 1 else ""

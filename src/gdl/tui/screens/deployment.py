@@ -59,18 +59,18 @@ class DeploymentScreen(GdlScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
             "r", "retry", "Retry", id="deployment.retry",
-            tooltip="Retry: the same machine while it waits, or a new deployment",
+            tooltip="Retry on the same machine while it is kept, otherwise as a new deployment",
         ),
         Binding(
             "n", "next_offer", "Next", id="deployment.next", tooltip="Take the next offer"
         ),
         Binding(
             "x", "exclude", "Exclude", id="deployment.exclude",
-            tooltip="Take the next offer, and none of this provider",
+            tooltip="Take the next offer that is not from this provider",
         ),
         Binding(
             "f", "fix", "Fix", id="deployment.fix",
-            tooltip="Apply the remedy on this machine, and go on there",
+            tooltip="Apply the fix on this machine, and continue there",
         ),
         Binding(
             "m", "change", "Change", id="deployment.change",
@@ -82,31 +82,33 @@ class DeploymentScreen(GdlScreen):
         ),
         Binding(
             "a", "automatic", "Auto", id="deployment.automatic",
-            tooltip="Automatic failover, on or off: whether the next offer is taken by itself",
+            tooltip="Automatic failover on or off: whether the next offer is taken without "
+                    "asking",
         ),
         Binding(
             "y", "copy", "Copy", id="deployment.copy",
-            tooltip="Copy export OPENAI_BASE_URL=... with the way to its key, or all of a failure",
+            tooltip="Copy export OPENAI_BASE_URL=... and where its key is; or everything about"
+                    " a failure",
         ),
         Binding(
             "c", "copy_curl", "Copy curl", show=False, id="deployment.curl",
-            tooltip="Copy a curl line that asks the model something",
+            tooltip="Copy a curl command that asks the model something",
         ),
         Binding(
             "R", "release", "Release", id="deployment.release",
-            tooltip="End the serving and release the machine",
+            tooltip="Stop serving and release the machine",
         ),
         Binding(
             "K", "keep", "Keep", id="deployment.keep",
-            tooltip="Close the tunnel; the machine goes on serving and billing",
+            tooltip="Close the tunnel; the machine keeps serving and billing",
         ),
         Binding("t", "talk", "Talk", id="deployment.talk", tooltip="Ask the model something"),
         Binding("b", "health", "Health", id="deployment.health", tooltip="Health and benchmark"),
         Binding("s", "shell", "Shell", id="deployment.shell",
-                tooltip="A shell on the machine; exit comes back"),
+                tooltip="Open a shell on the machine; exit returns here"),
         Binding(
             "l", "next_pane", "Logs", id="deployment.pane",
-            tooltip="The next pane: installation, server, timeline",
+            tooltip="Next pane: installation, server, timeline",
         ),
         Binding(
             "ctrl+x", "cancel", "Cancel", id="deployment.cancel",
@@ -117,11 +119,11 @@ class DeploymentScreen(GdlScreen):
         Binding("full_stop", "attempt(1)", "Later attempt", show=False, id="deployment.later",
                 tooltip="Look at a later attempt"),
         Binding("left_square_bracket", "step(-1)", "Previous deployment", show=False,
-                id="deployment.previous", tooltip="The deployment before, of this run"),
+                id="deployment.previous", tooltip="Previous deployment of this run"),
         Binding("right_square_bracket", "step(1)", "Next deployment", show=False,
-                id="deployment.following", tooltip="The next deployment of this run"),
+                id="deployment.following", tooltip="Next deployment of this run"),
         Binding("escape", "app.show('offers')", "Back", show=False, id="deployment.back",
-                tooltip="To the offers"),
+                tooltip="Go to the offers"),
     ]  # fmt: skip
 
     def __init__(self) -> None:

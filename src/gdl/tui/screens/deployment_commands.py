@@ -130,7 +130,7 @@ async def exclude(context: AppContext, followed: Followed) -> None:
     # A marketplace asked directly is named as its backend.
     if attempt is not None and attempt.host and attempt.backend.endswith(attempt.provider):
         name = f"host {attempt.host} of {name}"
-    title = f"Exclude {plain(name, 60)}, and take another offer?"
+    title = f"Exclude {plain(name, 60)} and take another offer?"
     agreed = await agreed_to_next(context, followed, title, other_source=True)
     if agreed is not None:
         ident = followed.state.deployment_id
@@ -190,13 +190,13 @@ async def change(context: AppContext, followed: Followed) -> None:
 def _where(state: DeploymentState) -> str:
     """On which machine what was changed is tried."""
     if state.held:
-        return "On this machine, with what is there"
+        return "On this machine, reusing what is there"
     return "On the same offer" if state.waiting else "As a new deployment"
 
 
 async def fix(context: AppContext, followed: Followed) -> None:
     remedy = followed.state.offered
-    words = remedy.words if remedy is not None else "applying the remedy"
+    words = remedy.words if remedy is not None else "applying the fix"
     context.do(
         context.orchestrator.deployments.decide(followed.state.deployment_id, AfterFailure.FIX),
         words,
@@ -207,7 +207,7 @@ async def toggle_failover(context: AppContext, followed: Followed) -> None:
     wanted = not followed.state.auto_failover
     if wanted and followed.state.waiting:
         # Turned on now, it takes the next one at once.
-        title = "Take the next offer now, and each one after it by itself?"
+        title = "Take the next offer now, and further ones without asking?"
         if await agreed_to_next(context, followed, title) is None:
             return
     going = context.orchestrator.deployments.set_auto_failover(followed.state.deployment_id, wanted)
@@ -285,7 +285,7 @@ def copy(context: AppContext, followed: Followed) -> None:
     way = client_call(followed.state)
     if followed.failed:
         context.copy(
-            failure_report(followed), "the failure, with its evidence and the ends of its logs"
+            failure_report(followed), "the failure, with its evidence and the end of its logs"
         )
     elif way is not None:
         context.copy(line := way.lines("sh"), line)
@@ -293,7 +293,7 @@ def copy(context: AppContext, followed: Followed) -> None:
 
 def copy_curl(context: AppContext, followed: Followed) -> None:
     if (way := client_call(followed.state)) is not None:
-        context.copy(way.lines("curl"), "a curl line")
+        context.copy(way.lines("curl"), "a curl command")
 
 
 def palette(context: AppContext, followed: Followed) -> Iterator[SystemCommand]:

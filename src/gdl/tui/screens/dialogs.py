@@ -26,9 +26,9 @@ class Confirm(ModalScreen[bool]):
         Binding("y", "answer(True)", "Yes", id="dialog.yes", tooltip="Do it"),
         Binding("escape,n", "answer(False)", "Cancel", id="dialog.no", tooltip="Change nothing"),
         Binding("left,up", "app.focus_previous", "Previous", show=False, id="dialog.previous",
-                tooltip="The button before"),
+                tooltip="Previous button"),
         Binding("right,down", "app.focus_next", "Next", show=False, id="dialog.next",
-                tooltip="The next button"),
+                tooltip="Next button"),
     ]  # fmt: skip
 
     def __init__(
@@ -78,7 +78,7 @@ class Choose(ModalScreen[str | None]):
         with Vertical(classes="dialog"):
             yield Static(Text(self._title, "bold"), classes="dialog-title")
             yield OptionList(*(Option(Text(plain(word, 80))) for word in self._words))
-            yield Static("Enter takes it · Esc cancels", classes="dialog-note")
+            yield Static("Enter accepts · Esc cancels", classes="dialog-note")
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         self.dismiss(self._words[event.option_index])
@@ -89,7 +89,7 @@ class Details(ModalScreen[None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,enter,d,q", "dismiss", "Close", id="details.close",
-                tooltip="Back to the screen"),
+                tooltip="Go back to the screen"),
     ]  # fmt: skip
 
     def __init__(self, title: str, fields: Fields) -> None:
@@ -110,7 +110,7 @@ class QuitProgress(ModalScreen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
             "ctrl+x", "give_up", "Quit without waiting", id="leaving.quit",
-            tooltip="End now; the release is still requested while the program closes",
+            tooltip="Quit now; the release is still requested while the program closes",
         ),
     ]  # fmt: skip
 
@@ -134,15 +134,15 @@ class QuitDialog(ModalScreen[str]):
     AUTO_FOCUS = "#cancel"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("l", "answer('leave')", "Leave running", id="quit.leave",
-                tooltip="Leave it serving and billing, and end"),
+                tooltip="Leave it serving and billing, and quit"),
         Binding("r", "answer('release')", "Release", id="quit.release",
-                tooltip="Release the machine, then end"),
+                tooltip="Release the machine, then quit"),
         Binding("escape,c", "answer('cancel')", "Cancel", id="quit.cancel",
                 tooltip="Stay"),
         Binding("left,up", "app.focus_previous", "Previous", show=False, id="quit.previous",
-                tooltip="The button before"),
+                tooltip="Previous button"),
         Binding("right,down", "app.focus_next", "Next", show=False, id="quit.next",
-                tooltip="The next button"),
+                tooltip="Next button"),
     ]  # fmt: skip
 
     def __init__(self, fields: Fields, note: str, *, can_leave: bool, can_release: bool) -> None:

@@ -30,7 +30,7 @@ _MARKS = {
 
 class DoctorScreen(ModalScreen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("r", "look", "Refresh", id="doctor.look", tooltip="Check once more"),
+        Binding("r", "look", "Refresh", id="doctor.look", tooltip="Check again"),
         Binding("escape,q", "dismiss", "Close", id="doctor.close", tooltip="Back"),
     ]
 

@@ -24,7 +24,7 @@ from gdl.tui.widgets.keyed_table import KeyedTable
 from gdl.tui.widgets.live_text import LiveText
 
 REFRESH_EVERY_S = 2.0
-_NONE = "There is no fleet. `gdl-tui deploy MODEL --replicas 3` makes one."
+_NONE = "There is no fleet. `gdl-tui deploy MODEL --replicas 3` creates one."
 _KEYS = "+ one more · - one less · D releases all · Enter opens one · Esc closes"
 _CHANGES = frozenset({"grow", "shrink", "release", "go_on"})
 
@@ -32,16 +32,17 @@ _CHANGES = frozenset({"grow", "shrink", "release", "go_on"})
 class FleetScreen(ModalScreen[None]):
     AUTO_FOCUS = "#replicas"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("plus,a", "grow", "One more", id="fleet.grow", tooltip="One replica more"),
-        Binding("minus", "shrink", "One less", id="fleet.shrink", tooltip="One replica less"),
+        Binding("plus,a", "grow", "One more", id="fleet.grow", tooltip="Add one replica"),
+        Binding("minus", "shrink", "One less", id="fleet.shrink", tooltip="Remove one replica"),
         Binding("D,delete", "release", "Release", id="fleet.release",
-                tooltip="Release all its machines, and wait for the proof"),
-        Binding("enter", "open", "Open", id="fleet.open", tooltip="This replica's deployment"),
-        Binding("f", "next", "Next fleet", id="fleet.next", tooltip="The next fleet"),
+                tooltip="Release all its machines, and wait for proof"),
+        Binding("enter", "open", "Open", id="fleet.open",
+                tooltip="Open this replica's deployment"),
+        Binding("f", "next", "Next fleet", id="fleet.next", tooltip="Next fleet"),
         Binding("c", "go_on", "Go on", id="fleet.go_on",
-                tooltip="Go on with a fleet that no gdl-tui works on"),
+                tooltip="Continue a fleet whose gdl-tui is gone"),
         Binding("y", "copy", "Copy", id="fleet.copy", tooltip="Copy its address"),
-        Binding("r", "look", "Refresh", id="fleet.look", tooltip="Ask once more"),
+        Binding("r", "look", "Refresh", id="fleet.look", tooltip="Refresh"),
         Binding("escape,q", "dismiss", "Close", id="fleet.close", tooltip="Back"),
     ]  # fmt: skip
 
@@ -133,7 +134,7 @@ class FleetScreen(ModalScreen[None]):
             self.dismiss()
             context.open_deployment(key)
         else:
-            context.say("that replica is followed where its fleet runs")
+            context.say("that replica can be followed only in the gdl-tui that runs its fleet")
 
     def on_keyed_table_chosen(self) -> None:
         self.action_open()
@@ -143,9 +144,9 @@ class FleetScreen(ModalScreen[None]):
         if (view := self._view) is None:
             return
         more = view.wanted + 1
-        note = "It is rented, installed, and gets requests once it serves."
+        note = "A machine is rented and set up, and gets requests once it serves."
         about = fleet_rows.growth(view, more)
-        if await context_of(self).ask(Confirm("One replica more?", about, note, "Add")):
+        if await context_of(self).ask(Confirm("Add one replica?", about, note, "Add")):
             await self._order(view, Scale(more), f"{plural(more, 'replica')} wished")
 
     @work(exclusive=True, group="dialog")
@@ -154,12 +155,12 @@ class FleetScreen(ModalScreen[None]):
         if view is None:
             return
         if view.wanted <= 1:
-            context_of(self).say("the last one ends the fleet: D releases it")
+            context_of(self).say("this is the last replica: D releases the fleet")
             return
         fewer = view.wanted - 1
-        note = "The fleet chooses one: no new requests go there, and its machine is released."
+        note = "The fleet chooses which: it gets no new requests, and its machine is released."
         about = fleet_rows.growth(view, fewer)
-        dialog = Confirm("One replica less?", about, note, "Remove", destroys=True)
+        dialog = Confirm("Remove one replica?", about, note, "Remove", destroys=True)
         if await context_of(self).ask(dialog):
             await self._order(view, Scale(fewer), f"{plural(fewer, 'replica')} wished")
 
@@ -169,7 +170,7 @@ class FleetScreen(ModalScreen[None]):
         if view is None:
             return
         title = f"Release this fleet of {plural(len(view.replicas), 'replica')}?"
-        note = "All its machines are released together, and all on them is lost."
+        note = "All its machines are released, and everything on them is lost."
         dialog = Confirm(title, fleet_rows.fields(view), note, "Release", destroys=True)
         if await context_of(self).ask(dialog) and await self._order(view, End(), "releasing all"):
             self._await_end(view.id)
@@ -199,7 +200,7 @@ class FleetScreen(ModalScreen[None]):
         except GdlError as error:
             context.report(error)
         else:
-            context.say("going on with the fleet")
+            context.say("continuing the fleet")
         self.action_look()
 
     async def _order(self, view: FleetView, what: FleetOrder, words: str) -> bool:

@@ -31,19 +31,19 @@ class HealthScreen(GdlScreen):
     SPENDS = frozenset({"run_bench"})
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("h", "run_health", "Check again", id="health.check",
-                tooltip="Run the health checks once more"),
+                tooltip="Run the health checks again"),
         Binding("b", "run_bench", "Benchmark", id="health.bench",
-                tooltip="Run the benchmark, with as many requests at a time as you say"),
+                tooltip="Run the benchmark with a number of requests at a time of your choice"),
         Binding("c", "compare", "Compare", id="health.compare",
-                tooltip="All that was measured: charts, other machines, and a sweep"),
+                tooltip="All measurements: charts, other machines, and a sweep"),
         Binding("ctrl+s", "save", "Save", id="health.save",
                 tooltip="Save checks, benchmark and answers as a JSON file"),
         Binding("left_square_bracket", "step(-1)", "Previous deployment", show=False,
-                id="health.previous", tooltip="The deployment before, of this run"),
+                id="health.previous", tooltip="Previous deployment of this run"),
         Binding("right_square_bracket", "step(1)", "Next deployment", show=False,
-                id="health.following", tooltip="The next deployment of this run"),
+                id="health.following", tooltip="Next deployment of this run"),
         Binding("escape", "app.show('deployment')", "Back", id="health.back",
-                tooltip="To the deployment"),
+                tooltip="Go to the deployment"),
     ]  # fmt: skip
 
     def __init__(self) -> None:

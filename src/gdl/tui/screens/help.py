@@ -56,7 +56,7 @@ def keys_of(screen: Screen[object]) -> list[tuple[str, list[Key]]]:
 class HelpScreen(ModalScreen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,question_mark,f1,q", "dismiss", "Close", id="help.close",
-                tooltip="Back to the screen"),
+                tooltip="Go back to the screen"),
     ]  # fmt: skip
 
     def __init__(

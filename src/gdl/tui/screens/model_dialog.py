@@ -47,11 +47,11 @@ class ModelDialog(Modal[OfferQuery | None]):
     AUTO_FOCUS = "#model-name"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss(None)", "Cancel", id="model.cancel",
-                tooltip="Back, and change nothing"),
+                tooltip="Go back, and change nothing"),
         Binding("down", "move(1)", "Next", show=False, priority=True, id="model.next",
-                tooltip="The next model of the list"),
+                tooltip="Next model in the list"),
         Binding("up", "move(-1)", "Previous", show=False, priority=True, id="model.previous",
-                tooltip="The model before"),
+                tooltip="Previous model in the list"),
     ]  # fmt: skip
 
     def __init__(
@@ -89,7 +89,7 @@ class ModelDialog(Modal[OfferQuery | None]):
             yield LoadFields(self._wanted, self._hours, self._quantizations, blink=self._blink)
             yield LiveText(id="model-size")
             yield Static(
-                "Enter takes it · ↑↓ model · Tab to the fields · Esc cancels",
+                "Enter accepts · ↑↓ model · Tab to the fields · Esc cancels",
                 classes="dialog-note",
             )
 
@@ -137,7 +137,7 @@ class ModelDialog(Modal[OfferQuery | None]):
         if typed and typed not in self._rows and ("/" in typed or not known):
             words = "as typed: a hub id or a path"
             if "/" not in typed:
-                words = "a variant, as typed" if self._resolves(typed) else "no known model"
+                words = "a variant, as typed" if self._resolves(typed) else "unknown model"
             options.insert(0, Option(model_lines.as_typed(typed, words, self._width), id=_TYPED))
         listed = self.query_one(OptionList)
         listed.clear_options()

@@ -74,7 +74,7 @@ def _fields(found: RankedOffer, hours: int) -> list[tuple[str, Text | str]]:
     cost = f"{dollars(offer.price_per_hour * hours)} for {plural(hours, 'hour')}"
     if whole is not None and whole.listed:
         cost = f"about {dollars(whole.total)} in all: {parts(whole)}"
-    place = plain(offer.location, 40) or "place not named"
+    place = plain(offer.location, 40) or "location not stated"
     return [
         ("Machine", Text(f"{gpus(offer)}{vram}", "bold")),
         ("From", f"{plain(offer.provider, 40)}, {place}"),

@@ -134,7 +134,7 @@ async def include(context: AppContext, choice: OfferChoice, selected: RankedOffe
     if key and provider not in choice.excluded:
         return await _clear_exclusion(context, key)
     if not choice.excluded:
-        context.say("go to a row that is excluded for a failure or by you, then press u")
+        context.say("select a row that was excluded by you or for a failure, then press u")
         return False
     context.say(f"{choice.include_provider(provider)} is included again")
     return True
@@ -160,7 +160,7 @@ def say_moved(
     fresh = choice.listing.by_key.get(key_of(meant))
     if fresh is not None and fresh.excluded is not None:
         why = plain(fresh.excluded, 120)
-        context.say(f"{gpus(fresh.offer)} does not fit ({why}): this is the cheapest that does")
+        context.say(f"{gpus(fresh.offer)} does not fit ({why}): this is the cheapest one that does")
 
 
 def wanted_offers(
@@ -173,7 +173,7 @@ def wanted_offers(
     suit = [ranked for ranked in marked if ranked.excluded is None]
     if suit and len(suit) < len(marked):
         others = plural(len(marked) - len(suit), "marked offer")
-        context.say(f"without {others} excluded by now", severity="warning")
+        context.say(f"without {others} excluded since", severity="warning")
     return suit or marked
 
 

@@ -50,11 +50,14 @@ async def confirm_destroy(context: AppContext, rows: Sequence[SessionRow]) -> bo
     """Whether these are to be destroyed, after a look at each of them and at what they cost."""
     costs = [context.store.cost_now(row, context.now) for row in rows]
     if len(rows) == 1:
-        title, note = "Destroy this session?", "The machine is released; all on it is lost."
+        title, note = (
+            "Destroy this session?",
+            ("The machine is released; everything on it is lost."),
+        )
         fields: Fields = session_fields(rows[0], costs[0], context.now)
     else:
         title = f"Destroy these {len(rows)} sessions?"
-        note = "The machines are released; all on them is lost."
+        note = "The machines are released; everything on them is lost."
         each = [
             (plain(row.session.id, 20), in_short(row, cost))
             for row, cost in zip(rows, costs, strict=True)
@@ -136,7 +139,7 @@ async def confirm_public(context: AppContext, row: SessionRow) -> bool:
         note = f"{sentence(PUBLIC_MEANS)}. It ends with the session."
         dialog = Confirm("Give it an address on the internet?", fields, note, "Make public")
     else:
-        note = "The machine goes on serving."
+        note = "The machine keeps serving."
         dialog = Confirm("End its public address?", fields, note, "End it")
     answer = await context.ask(dialog)
     return bool(answer)
@@ -157,4 +160,4 @@ async def unpublish(context: AppContext, ident: str) -> None:
     except GdlError as error:
         context.report(error)
     else:
-        context.say("the session is not public any more")
+        context.say("the session is no longer public")

@@ -38,7 +38,7 @@ class HistoryTable(KeyedTable):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter,d", "screen.past_details", "Details", id="history.details",
-                tooltip="All about this past deployment"),
+                tooltip="Everything about this past deployment"),
     ]  # fmt: skip
 
 
@@ -50,23 +50,23 @@ class SessionsScreen(GdlScreen):
         Binding("enter,a", "attach", "Attach", id="sessions.attach",
                 tooltip="Open the tunnel to this session again"),
         Binding("D,delete", "destroy", "Destroy", id="sessions.destroy",
-                tooltip="Release this machine, or the marked ones, and wait for the proof"),
+                tooltip="Release this machine, or the marked ones, and wait for proof"),
         Binding("space", "mark", "Mark", id="sessions.mark",
-                tooltip="Mark this session: D destroys all the marked ones"),
+                tooltip="Mark this session; D destroys all marked ones"),
         Binding("d", "details", "Details", id="sessions.details",
-                tooltip="All about this session"),
+                tooltip="Everything about this session"),
         Binding("e", "extend", "+1 hour", id="sessions.extend",
-                tooltip="Reserve one hour more"),
+                tooltip="Reserve one more hour"),
         Binding("s", "shell", "Shell", id="sessions.shell",
-                tooltip="A shell on this machine; exit comes back"),
+                tooltip="Open a shell on this machine; exit returns here"),
         Binding("P", "public", "Public", show=False, id="sessions.public",
-                tooltip="Give this session an address on the internet, or end it"),
+                tooltip="Give this session an address on the internet, or end that address"),
         Binding("y", "copy_id", "Copy", show=False, id="sessions.copy",
-                tooltip="Copy the public address, or the tunnel's endpoint, or the session's id"),
+                tooltip="Copy the public address, the tunnel's endpoint, or the session's id"),
         Binding("r", "refresh", "Refresh", id="sessions.refresh", tooltip="List again"),
         window("spending").binding("app.open", show=True, owner="sessions"),
         Binding("escape", "back", "Back", show=False, id="sessions.back",
-                tooltip="Clear the marks, then go back to the offers"),
+                tooltip="Clear the marks; then go back to the offers"),
     ]  # fmt: skip
 
     def __init__(self) -> None:
@@ -188,19 +188,19 @@ class SessionsScreen(GdlScreen):
         if unknown:
             notes.append(
                 f"! {plural(len(unknown), 'machine')} not known here: rented elsewhere, or its"
-                " key is lost. It cannot be entered, only destroyed."
+                " key is lost. It can only be destroyed."
             )
         for row in store.sessions:
             if row.doubt:
                 notes.append(
                     f"! {plain(row.session.id, 40)} may still be billing:"
-                    f" {plain(row.doubt, 200)} · D asks or settles it"
+                    f" {plain(row.doubt, 200)} · D to ask again or settle it"
                 )
             if row.guard:
                 notes.append(f"  {plain(row.session.id, 40)}: {plain(row.guard, 200)}")
             if row.public is not None:
                 at = rows_of.public_at(row.public)
-                notes.append(f"! {plain(row.session.id, 40)} is public: {at} · P ends that")
+                notes.append(f"! {plain(row.session.id, 40)} is public: {at} · P to end that")
         return Text("\n".join(notes), "bold").append("\n".join(["", *kept] if notes else kept))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -292,7 +292,7 @@ class SessionsScreen(GdlScreen):
         found = [self._row(ident) for ident in self._marked] or [self.selected]
         rows = [row for row in found if row is not None and not row.ended]
         if not rows:
-            self.context.say("it has ended already")
+            self.context.say("it has already ended")
         elif await commands.confirm_destroy(self.context, rows):
             self._destroy([row.session.id for row in rows])
 

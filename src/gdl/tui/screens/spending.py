@@ -33,7 +33,7 @@ class SpendingScreen(ModalScreen[None]):
         Binding("d", "show('day')", "By day", id="spending.day", tooltip="The last 31 days"),
         Binding("m", "show('month')", "By month", id="spending.month",
                 tooltip="The last 12 months"),
-        Binding("r", "look", "Refresh", id="spending.look", tooltip="Ask once more"),
+        Binding("r", "look", "Refresh", id="spending.look", tooltip="Refresh"),
         Binding("escape,q", "dismiss", "Close", id="spending.close", tooltip="Back"),
     ]  # fmt: skip
 
@@ -100,6 +100,6 @@ def _below(report: SpendingReport) -> Iterator[Text]:
     for line in totals(report, caps=False):
         yield Text(plain(line, 200))
     for name, why in report.silent.items():
-        yield Text(f"! {name} did not tell its charges: {plain(why, 200)}", "yellow")
+        yield Text(f"! {name} did not report its charges: {plain(why, 200)}", "yellow")
     for name in report.in_doubt:
         yield Text(f"! in doubt: {plain(name, 60)} may be billing", "yellow")

@@ -19,7 +19,7 @@ class ThemeDialog(ModalScreen[str | None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "cancel", "Cancel", id="theme.cancel",
-                tooltip="Back to the theme before"),
+                tooltip="Go back to the previous theme"),
     ]  # fmt: skip
 
     def compose(self) -> ComposeResult:
@@ -31,7 +31,7 @@ class ThemeDialog(ModalScreen[str | None]):
             listed.highlighted = names.index(self._before)
             yield listed
             yield Static(
-                "↑↓ shows it · Enter keeps it · Esc goes back to the one before",
+                "↑↓ previews · Enter keeps it · Esc goes back to the previous one",
                 classes="dialog-note",
             )
 

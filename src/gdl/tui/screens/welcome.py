@@ -23,11 +23,11 @@ from gdl.tui.widgets.live_text import LiveText
 
 class WelcomeScreen(Modal[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("r", "look", "Refresh", id="welcome.look", tooltip="Look for machines once more"),
+        Binding("r", "look", "Refresh", id="welcome.look", tooltip="Look for machines again"),
         Binding("d", "app.open('doctor')", "Doctor", id="welcome.doctor",
-                tooltip="Check for anything that would stop a deployment"),
+                tooltip="Check for anything that would prevent a deployment"),
         Binding("escape,q", "dismiss", "Close", id="welcome.close",
-                tooltip="Back, with the backend as it was"),
+                tooltip="Go back, keeping the present backend"),
     ]  # fmt: skip
 
     def __init__(self, trouble: GdlError | None = None) -> None:

@@ -144,7 +144,7 @@ class Answer(Vertical):
                 await markdown.append(text[self._as_markdown : upto])
                 self._as_markdown = upto
             if upto < len(text):
-                rest = "… the rest as it came:\n" + plain_block(text[upto:], len(text))
+                rest = "… the rest, not formatted:\n" + plain_block(text[upto:], len(text))
                 below = self.query_one(".answer-rest", LiveText)
                 below.say(rest)
                 below.display = True

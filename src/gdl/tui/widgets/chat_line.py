@@ -18,13 +18,13 @@ class ChatLine(TextArea):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "submit", "Ask", show=False, id="chat.ask",
-                tooltip="Send what is written"),
+                tooltip="Send the message"),
         Binding("ctrl+j,shift+enter", "newline", "New line", show=False, id="chat.newline",
-                tooltip="A line more to write on"),
+                tooltip="Start a new line"),
         Binding("pageup", "screen.page(-1)", "Page up", show=False, id="chat.page_up",
-                tooltip="A page up"),
+                tooltip="Scroll up one page"),
         Binding("pagedown", "screen.page(1)", "Page down", show=False, id="chat.page_down",
-                tooltip="A page down"),
+                tooltip="Scroll down one page"),
     ]  # fmt: skip
 
     def __init__(self, ask: Callable[[str], bool], *, blink: bool) -> None:

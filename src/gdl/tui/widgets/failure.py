@@ -119,7 +119,7 @@ def _after(followed: Followed) -> str:
         auto = f"a automatic failover (now {'on' if state.auto_failover else 'off'})"
         return f"{keys}{auto}   y copies all of this"
     if state.finished is None:
-        return "The next offer is tried by itself; a stops that."
+        return "The next offer is tried automatically; a turns that off."
     return "r retry   m change and retry   1 choose another offer   y copies all of this"
 
 

@@ -29,7 +29,8 @@ class FilterLine(Input):
         Binding("enter", "submit", "To the offers", id="filter.done",
                 tooltip="Keep the filter, and go to the table"),
         Binding("tab", "complete", "Complete", id="filter.complete",
-                tooltip="Complete the field or the name; with nothing to complete, to the table"),
+                tooltip="Complete the field or the name; if there is nothing to complete, go "
+                        "to the table"),
         Binding("escape", "screen.clear", "Clear", id="filter.clear",
                 tooltip="Clear the filter, and go to the table"),
     ]  # fmt: skip

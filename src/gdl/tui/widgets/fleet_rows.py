@@ -67,7 +67,7 @@ def told(view: FleetView) -> Text:
     text = Text.assemble((f"{summary(view)}\n", "bold"))
     where = plain(view.endpoint, 100) or "no address yet"
     if view.context:
-        where += f", {view.context:,} tokens a request at most"
+        where += f", at most {view.context:,} tokens per request"
     text.append(f"{where}{'' if view.routed or not view.endpoint else ', whose router is down'}\n")
     if view.short:
         text.append(f"! short: {plain(view.short, 200)}\n", "bold yellow")
@@ -76,7 +76,7 @@ def told(view: FleetView) -> Text:
     for doubt in view.doubts:
         text.append(f"! {plain(doubt, 60)} may still be billing\n", "bold red")
     if view.resumable:
-        text.append("! no gdl-tui works on it: c goes on with it\n", "bold yellow")
+        text.append("! no gdl-tui runs it: c to continue it\n", "bold yellow")
     elif not view.here and view.runs:
         untold = any(state_of(r) == "serving" and r.health is None for r in view.replicas)
         silent = ", and not every replica tells its load here" if untold else ""
@@ -102,7 +102,7 @@ def growth(view: FleetView, replicas: int) -> Fields:
     ]
     if replicas > view.wanted and prices:
         about = hourly(sum(prices) / len(prices))
-        changed.append(("One more", f"about {about}, as the others cost"))
+        changed.append(("One more", f"about {about}, like the others"))
     return [*changed]
 
 

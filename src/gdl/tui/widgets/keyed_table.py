@@ -58,17 +58,17 @@ class KeyedTable(GrowingScroll, can_focus=True, inherit_bindings=False):
     COMPONENT_CLASSES: ClassVar[set[str]] = {"keyed-table--header", "keyed-table--cursor"}
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("down,j", "cursor_down", "Down", show=False, id="table.down",
-                tooltip="The next row"),
+                tooltip="Next row"),
         Binding("up,k", "cursor_up", "Up", show=False, id="table.up",
-                tooltip="The row before"),
+                tooltip="Previous row"),
         Binding("home,g", "cursor_top", "Top", show=False, id="table.top",
-                tooltip="The first row"),
+                tooltip="First row"),
         Binding("end,G", "cursor_bottom", "Bottom", show=False, id="table.bottom",
-                tooltip="The last row"),
+                tooltip="Last row"),
         Binding("pageup", "page_up", "Page up", show=False, id="table.page_up",
-                tooltip="A page up"),
+                tooltip="Scroll up one page"),
         Binding("pagedown", "page_down", "Page down", show=False, id="table.page_down",
-                tooltip="A page down"),
+                tooltip="Scroll down one page"),
     ]  # fmt: skip
 
     def __init__(self, columns: Sequence[Column], *, id: str) -> None:

@@ -38,11 +38,11 @@ class Cycle(Static, can_focus=True):
 
     ALLOW_SELECT = False
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("right,space", "step(1)", "Next", id="cycle.next", tooltip="The next choice"),
+        Binding("right,space", "step(1)", "Next", id="cycle.next", tooltip="Next choice"),
         Binding("left", "step(-1)", "Previous", show=False, id="cycle.previous",
-                tooltip="The choice before"),
+                tooltip="Previous choice"),
         Binding("enter", "screen.take", "Done", show=False, id="cycle.done",
-                tooltip="Accept all of it as shown"),
+                tooltip="Accept everything as shown"),
     ]  # fmt: skip
 
     def __init__(self, words: dict[str, str], chosen: str, *, id: str) -> None:

@@ -24,13 +24,11 @@ class FindLine(Input):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
-            "enter", "submit", "To the log", id="find.done", tooltip="To the lines that were found"
+            "enter", "submit", "To the log", id="find.done", tooltip="Go to the matching lines"
         ),
+        Binding("down", "find_step(1)", "Next", id="find.next", tooltip="Next matching line"),
         Binding(
-            "down", "find_step(1)", "Next", id="find.next", tooltip="The next line that was found"
-        ),
-        Binding(
-            "up", "find_step(-1)", "Previous", id="find.previous", tooltip="The line found before"
+            "up", "find_step(-1)", "Previous", id="find.previous", tooltip="Previous matching line"
         ),
         Binding("escape", "leave", "End the search", id="find.end", tooltip="Leave the search"),
     ]

@@ -36,26 +36,26 @@ class LogView(GrowingScroll, can_focus=True):
         *("log-view--error", "log-view--warning"),
     }
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("j", "scroll_down", "Down", show=False, id="log.down", tooltip="A line down"),
-        Binding("k", "scroll_up", "Up", show=False, id="log.up", tooltip="A line up"),
+        Binding("j", "scroll_down", "Down", show=False, id="log.down", tooltip="One line down"),
+        Binding("k", "scroll_up", "Up", show=False, id="log.up", tooltip="One line up"),
         Binding("g", "top", "Top", show=False, id="log.top",
-                tooltip="The oldest line that is kept"),
+                tooltip="Go to the oldest line kept"),
         Binding(
             "end,G", "follow", "Follow", show=False, id="log.follow",
             tooltip="Go to the end and follow the log again",
         ),
         Binding(
             "space", "pause", "Pause", show=False, id="log.pause",
-            tooltip="Stand still while lines come, or follow again",
+            tooltip="Pause while lines arrive, or follow again",
         ),
         Binding(
             "slash", "find", "Find", show=False, id="log.find",
-            tooltip="Find words in this log; capitals count when you type some",
+            tooltip="Find text in this log; case matters if you type capitals",
         ),
         Binding("n", "step(1)", "Next found", show=False, id="log.next",
-                tooltip="The next line found, while searching"),
+                tooltip="Next matching line, while searching"),
         Binding("N", "step(-1)", "Previous found", show=False, id="log.previous",
-                tooltip="The line found before, while searching"),
+                tooltip="Previous matching line, while searching"),
         Binding("escape", "end_search", "End the search", show=False, id="log.end_search",
                 tooltip="Leave the search"),
         Binding(
@@ -64,10 +64,10 @@ class LogView(GrowingScroll, can_focus=True):
         ),
         Binding(
             "w", "wrap", "Wrap", show=False, id="log.wrap",
-            tooltip="Wrap long lines, or cut them at the edge",
+            tooltip="Wrap long lines, or cut them off at the edge",
         ),
         Binding("ctrl+s", "save", "Save", show=False, id="log.save",
-                tooltip="Save the lines of this pane to a file"),
+                tooltip="Save the lines in this pane to a file"),
     ]  # fmt: skip
 
     def __init__(self, *, id: str | None = None) -> None:

@@ -137,7 +137,9 @@ def benchmark(followed: Followed, now: datetime) -> RenderableType:
     if followed.benchmark is None:
         spec = followed.state.spec
         if spec is not None and not spec.bench:
-            return _not_yet(followed, "None was requested. b runs one while the model serves.")
+            return _not_yet(
+                followed, "No benchmark was requested. b runs one while the model is served."
+            )
         return _not_yet(followed, "It runs once the model answers.")
     return _figures(followed.benchmark)
 
@@ -204,7 +206,7 @@ def answers(followed: Followed) -> RenderableType:
     """Each prompt, what the model said, and whether an expected word was in it."""
     quality = followed.state.quality
     if not quality:
-        return _not_yet(followed, "Five short questions are asked with the benchmark.")
+        return _not_yet(followed, "The benchmark asks five short questions.")
     # A benchmark run again asks again: the last answer to each prompt counts.
     latest = {(answer.category, answer.prompt): answer for answer in quality}
     passed = sum(answer.passed for answer in latest.values())
@@ -238,5 +240,5 @@ def _not_yet(followed: Followed, words: str) -> Text:
     if followed.state.finished is not None or followed.state.phase in (
         Phase.FAILED, Phase.CANCELLED
     ):  # fmt: skip
-        return Text("Not measured: it did not get that far.", "dim")
+        return Text("Not measured: the deployment did not get that far.", "dim")
     return Text(words, "dim")

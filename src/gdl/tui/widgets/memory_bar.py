@@ -73,10 +73,10 @@ def answer(found: Allocation) -> Text:
     """Whether the load fits and what else does; what would help where it does not."""
     if found.fits:
         text = Text.assemble(("✓ ", "bold green"), (found.words, "bold"))
-        return text.append(f"; one request may have {found.longest:,} tokens", "dim")
+        return text.append(f"; a request can have up to {found.longest:,} tokens", "dim")
     if found.refusal:
         return Text.assemble(("✗ ", "bold red"), (plain(found.refusal, 200), "bold"))
     text = Text.assemble(("✗ ", "bold red"), (f"{_gb(found.missing_bytes)} GB short", "bold"))
     helps = [plain(lever.words, 60) for lever in found.levers]
-    text.append(": " + "; ".join(helps) if helps else ": no change of the load is enough")
+    text.append(": " + "; ".join(helps) if helps else ": no change to the load is enough")
     return text

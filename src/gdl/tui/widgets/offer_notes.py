@@ -22,11 +22,11 @@ def model_line(wanted: OfferQuery, need: str) -> Text:
     said before: they are not to be taken for others."""
     text = Text(no_wrap=True, overflow="ellipsis")
     if wanted.interruptible:
-        bid = "" if wanted.bid is None else f", {hourly(wanted.bid)} bid at most"
+        bid = "" if wanted.bid is None else f", bid up to {hourly(wanted.bid)}"
         text.append(f"Interruptible{bid} (i: on demand) · ", "bold yellow")
     if not (model := wanted.model):
         text.append("No model chosen: ", "bold")
-        text.append("m chooses one, then Enter on an offer deploys it")
+        text.append("m to choose one, then Enter on an offer to deploy it")
         return text
     text.append("Model ")
     text.append(plain(model, 60), "bold")
@@ -38,7 +38,7 @@ def needed(sized: SizedModel | None, asked: OfferQuery) -> str:
     """What the chosen model needs for what it is to serve: "needs 21 GB VRAM for 8 requests of
     8,192 tokens, fp8"."""
     if sized is None or sized.need is None:
-        return "its size is not known: the fit is not checked"
+        return "its size is not known, so the fit is not checked"
     told = f"needs {gigabytes(sized.need.vram_gb)} VRAM for {_load(sized, asked)}"
     return f"{told}, {asked.quantization}" if asked.quantization else told
 
@@ -67,7 +67,7 @@ def load_note(sized: SizedModel, asked: OfferQuery) -> Text:
     disk = f"; {sized.need.disk_gb} GB disk" if sized.need is not None else ""
     text = Text(f"\n{_load(sized, asked)}{disk}", "dim")
     if sized.longest:
-        text.append(f"; takes {sized.longest:,} tokens at most")
+        text.append(f"; takes at most {sized.longest:,} tokens")
     return text
 
 
@@ -98,8 +98,8 @@ def trouble(error: GdlError, *, some: bool) -> Text:
     if error.hint:
         text.append(f"\n  {plain(error.hint, 300)}")
     if some:
-        text.append("\n  The offers above are the last ones that came.", "dim")
-    text.append("\n  r refreshes · F6 chooses where machines come from")
+        text.append("\n  The offers above are from the last list received.", "dim")
+    text.append("\n  r refreshes · F6 to choose where machines come from")
     return text
 
 

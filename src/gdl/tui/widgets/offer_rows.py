@@ -129,7 +129,7 @@ def details(ranked: RankedOffer, now: datetime) -> list[tuple[str, Text | str]]:
         ("Confidence", _share(offer.confidence)),
         ("Listed", _age(offer.fetched_at, now).replace("-", "not said")),
         ("Machine", plain(offer.machine_id or "not said", 100)),
-        ("Interruptible", "yes: it may be taken away" if offer.interruptible else "no"),
+        ("Interruptible", "yes: it can be taken away" if offer.interruptible else "no"),
     ]
     if offer.max_duration_hours is not None:
         lines.append(("At most", f"{offer.max_duration_hours:.0f} h"))

@@ -13,11 +13,11 @@ class Scroll(VerticalScroll):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("j", "scroll_down", "Down", show=False, id="scroll.down",
-                tooltip="A line down"),
+                tooltip="One line down"),
         Binding("k", "scroll_up", "Up", show=False, id="scroll.up",
-                tooltip="A line up"),
+                tooltip="One line up"),
         Binding("g", "scroll_home", "Top", show=False, id="scroll.top",
-                tooltip="To the beginning"),
+                tooltip="Go to the beginning"),
         Binding("G", "scroll_end", "Bottom", show=False, id="scroll.bottom",
-                tooltip="To the end"),
+                tooltip="Go to the end"),
     ]  # fmt: skip

@@ -130,13 +130,13 @@ def session_fields(row: SessionRow, cost: float, now: datetime) -> Fields:
 
 def public_at(url: str) -> str:
     """Its address on the internet, as last seen."""
-    return plain(url, 100) or "yes, at an address not told yet"
+    return plain(url, 100) or "yes, at an address not known yet"
 
 
 def _whose(row: SessionRow) -> str:
     if row.ours:
         return "ours"
-    return "not told: it has ended" if row.ended else "unknown: its key is not here"
+    return "not shown: it has ended" if row.ended else "unknown: its key is not here"
 
 
 def past_deployment(told: PastDeployment) -> Row:

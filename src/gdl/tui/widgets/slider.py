@@ -25,14 +25,14 @@ class Slider(Widget, can_focus=True):
 
     ALLOW_SELECT = False
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("right,plus", "step(1)", "More", id="slider.more", tooltip="The next step up"),
-        Binding("left,minus", "step(-1)", "Less", id="slider.less", tooltip="The next step down"),
+        Binding("right,plus", "step(1)", "More", id="slider.more", tooltip="One step up"),
+        Binding("left,minus", "step(-1)", "Less", id="slider.less", tooltip="One step down"),
         Binding("home", "step(-100)", "Least", show=False, id="slider.least",
-                tooltip="The least there is"),
+                tooltip="The minimum"),
         Binding("end", "step(100)", "Most", show=False, id="slider.most",
-                tooltip="The most there is"),
+                tooltip="The maximum"),
         Binding("enter", "screen.take", "Done", show=False, id="slider.done",
-                tooltip="Accept all of it as shown"),
+                tooltip="Accept everything as shown"),
     ]  # fmt: skip
 
     def __init__(self, steps: Sequence[int], value: int, *, id: str) -> None:

@@ -36,9 +36,8 @@ def headline(state: DeploymentState, now: datetime) -> Text:
         text.append(f" ({where}{'/h' if attempt.price_per_hour > 0 else ''})")
         if spec is not None and spec.max_attempts > 1:
             stays = "" if state.auto_failover else ", manual"
-            # Those on which no machine was tried do not count against the limit.
-            most = spec.max_attempts + len(state.attempts) - state.tried
-            text.append(f" · attempt {attempt.number} of {most}{stays}", "dim")
+            # Counted as the plan counts them: an offer that was gone is no machine.
+            text.append(f" · machine {max(state.tried, 1)} of {spec.max_attempts}{stays}", "dim")
     if state.started_at is not None:
         text.append(f" · {clock_time((now - state.started_at).total_seconds())}", "dim")
     return text
@@ -91,7 +90,7 @@ def _serving(state: DeploymentState) -> Text:
         text.append("  Serving ")
     text.append(plain(state.served_name, 60), "bold")
     text.append(" at ")
-    text.append(base_url(state) or "an endpoint not known yet", "bold")
+    text.append(base_url(state) or "an endpoint that is not known yet", "bold")
     if names := degraded(state.checks.values()):
         text.append(f"\n! Degraded: {', '.join(names)}; 3 shows what came back", "yellow")
     memory = state.attempt.memory if state.attempt is not None else None
@@ -99,13 +98,13 @@ def _serving(state: DeploymentState) -> Text:
         text.append(f"\n{sentence(plain(memory.words, 300))}", "dim")
     mode = state.tunnel.mode if state.tunnel else ""
     if mode == "ssh-curl":
-        text.append("\nThe machine allows no forwarding: requests are run on it over SSH.", "dim")
+        text.append(
+            "\nThe machine allows no port forwarding: requests are run on it over SSH.", "dim"
+        )
     if state.tunnel and state.tunnel.api_key_file:
         text.append("\nIts key is in ", "dim")
         text.append(plain(state.tunnel.api_key_file, 300), "dim")
-    text.append(
-        "\nt talks to it   y copies the exports for your shell   c copies a curl line", "dim"
-    )
+    text.append("\nt chat   y copy the exports for your shell   c copy a curl command", "dim")
     return text
 
 
@@ -136,7 +135,7 @@ def served_of(state: DeploymentState) -> Served:
 
 def _trouble(followed: Followed) -> Text:
     text = Text()
-    text.append("✗ Lost sight of this deployment: ", "bold red")
+    text.append("✗ This deployment can no longer be followed: ", "bold red")
     text.append(plain(followed.trouble, 300))
     text.append("\nr retry", "bold")
     return text
@@ -152,10 +151,10 @@ def _ended(state: DeploymentState) -> Text:
         money = ""
     if finished.outcome == "serving" and state.billing is not Billing.RELEASED:
         text.append("✓ Left serving. ", "bold green")
-        text.append(f"{money} 4 Sessions attaches or destroys it.".strip())
+        text.append(f"{money} 4 Sessions to attach or destroy it.".strip())
     elif finished.outcome == "cancelled":
         text.append("– Cancelled. ", "bold")
-        text.append("Nothing had been rented." if state.billing is Billing.NONE else money)
+        text.append("Nothing was rented." if state.billing is Billing.NONE else money)
     else:
         text.append("✓ Done. ", "bold green")
         text.append(money)

@@ -53,7 +53,7 @@ def event_line(recorded: Recorded, state: DeploymentState) -> tuple[str, str]:
             charged = charge(event.charged, final=event.final)
             return f"Charged {charged}, {dollars(event.expected)} expected", ""
         case ev.SessionExtended() as event:
-            return f"Reserved for longer: session {event.session_id}", ""
+            return f"Reservation extended: session {event.session_id}", ""
         case ev.BillingChanged() as event:
             return f"Billing: {event.billing.value}", ""
         case ev.StepFinished() as event:
@@ -73,7 +73,7 @@ def event_line(recorded: Recorded, state: DeploymentState) -> tuple[str, str]:
         case ev.Diagnosed() as event:
             return f"Cause: {event.cause} Remedy: {event.remedy}", ""
         case ev.RemedyApplied() as event:
-            return f"Applying the remedy: {event.text}", "bold"
+            return f"Applying the fix: {event.text}", "bold"
         case ev.AttemptFailed() as event:
             return f"✗ Failed: {event.message} {event.hint}".rstrip(), "red"
         case ev.ExclusionSet(aside=True) as event:
