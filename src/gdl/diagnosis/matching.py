@@ -202,7 +202,7 @@ def _conditions(
                 {k: v for k, v in folded(near.groupdict()).items() if v and not groups.get(k)}
             )
         if rule.unless is not None and rule.unless.search(words):
-            return "what stands near it tells of something else"
+            return "the lines near it are about something else"
     if rule.also is not None and not any(rule.also.search(each.text) for each in log.records):
         return "what the log must say besides it does not"
     return ""

@@ -148,7 +148,7 @@ _PLACES = (
     ),
     _place(
         "/sample", r"[Ss]ampler|logits_processor|logprobs?\b", "the sampler",
-        "Ask without the sampling options that are out of the ordinary, or lower --max-num-seqs",
+        "Ask without the sampling unusual options, or lower --max-num-seqs",
     ),
     _place(
         "_inductor _dynamo compilation torch/fx functorch",

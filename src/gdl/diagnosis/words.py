@@ -36,8 +36,8 @@ def unexplained(
     reached = f" It came as far as: {stage}." if stage else ""
     if last and not status:
         return Unexplained(
-            f"The log ends without an error: it is cut off, or still goes on; the last line is: "
-            f"{last}",
+            f"The log ends without an error: it is cut off, or still being written; the last "
+            f"line is: {last}",
             f"Wait, or give the rest of the log.{reached}",
         )
     ended = "" if status is None else f" with status {status}"

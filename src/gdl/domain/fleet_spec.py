@@ -52,7 +52,7 @@ def check_replicas(number: int) -> None:
     """Raises UsageError for a number of replicas that no fleet has."""
     if number < 1:
         raise UsageError(
-            "a fleet has one replica at least", "`gdl-tui destroy ID` ends it with all of them"
+            "a fleet has at least one replica", "`gdl-tui destroy ID` ends it with all of them"
         )
     if number > MOST_REPLICAS:
-        raise UsageError(f"a fleet has {MOST_REPLICAS} replicas at most", "make several fleets")
+        raise UsageError(f"a fleet has {MOST_REPLICAS} replicas at most", "deploy several fleets")

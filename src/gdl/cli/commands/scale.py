@@ -125,7 +125,7 @@ def scale(
             return exit_codes.OK
         if not view.runs:
             raise UsageError(
-                f"no process works on {view.id}", f"`gdl-tui resume {view.id}` goes on with it"
+                f"no gdl-tui is running {view.id}", f"`gdl-tui resume {view.id}` continues it"
             )
         if replicas is not None:
             check_replicas(replicas)
