@@ -222,7 +222,7 @@ async def test_searches_that_are_used_up_are_not_asked_for_again(
     api(stand_in).search_quota = 0
     async with backend_of(stand_in, tmp_path) as vastai:
         for _ in range(3):
-            with pytest.raises(BackendRefused, match=r"they return at 00:00 UTC") as caught:
+            with pytest.raises(BackendRefused, match=r"they are available again at 00:00 UTC") as caught:
                 await vastai.offers(ON_DEMAND)
             assert caught.value.status == 429
             assert 0 < (caught.value.retry_after or 0) <= 86_400
@@ -299,7 +299,7 @@ async def test_an_offer_that_is_dearer_by_now_is_not_rented(
 ) -> None:
     offer = await cheapest(vastai)
     cheaper = replace(offer, price_per_hour=offer.price_per_hour / 2)
-    with pytest.raises(MachineError, match="by now"):
+    with pytest.raises(MachineError, match="now costs"):
         await vastai.rent(request(cheaper))
     assert asked(stand_in, "PUT", "/asks/") == []
 
@@ -418,7 +418,7 @@ async def test_interruptible_machines_are_listed_and_rented_apart(
         ("offline", "no connection"),
         ("unknown", "does not answer"),
         ("frozen", "frozen"),
-        ("stopped", "without our asking"),
+        ("stopped", "without our request"),
     ],
 )
 async def test_every_dead_state_is_told_in_words_with_what_it_costs(

@@ -192,7 +192,7 @@ def test_on_a_terminal_it_is_said_what_stops_the_waiting(start: Start) -> None:
 
 def test_a_program_is_asked_nothing_by_destroy(start: Start) -> None:
     run = start("destroy", "destroy", "sess", "--json", terminal=True)
-    run.until("pass --yes if it is wanted")
+    run.until("pass --yes to confirm")
     assert run.end() == 2 and run.calls == ["aclose"]
 
 

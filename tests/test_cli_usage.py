@@ -120,9 +120,9 @@ def test_a_scripts_unset_variable_names_nothing_and_is_no_wish_for_another_thing
 IGNORED = (
     (("deploy", "m", "--backend", "sandbox", "--identity", "/k"), "--identity is for machines"),
     (("scale", "--max-price", "2"), "whose flags?"),
-    (("offers", "--backend", "sandbox", "price<nan"), "price is a number, 'nan' is none"),
-    (("watch", "--backend", "sandbox", "price<inf"), "price is a number, 'inf' is none"),
-    (("deploy", "m", "--backend", "sandbox", "--replicas", "0"), "one replica at least"),
+    (("offers", "--backend", "sandbox", "price<nan"), "price takes a number, and 'nan' is not one"),
+    (("watch", "--backend", "sandbox", "price<inf"), "price takes a number, and 'inf' is not one"),
+    (("deploy", "m", "--backend", "sandbox", "--replicas", "0"), "at least one replica"),
     (("deploy", "m", "--backend", "sandbox", "--replicas", "65"), "64 replicas at most"),
 )
 

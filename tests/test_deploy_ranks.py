@@ -219,7 +219,7 @@ async def test_what_cannot_be_is_refused_in_one_line(
 
 async def test_machines_of_others_are_not_joined(sim: Simulation) -> None:
     async with sim.orchestrator(backend="local") as orchestrator:
-        with pytest.raises(UsageError, match="do not reach each other"):
+        with pytest.raises(UsageError, match="cannot reach each other"):
             await orchestrator.market.offers(TWO)
 
 

@@ -128,7 +128,7 @@ async def test_out_of_searches_is_said_with_when_they_return(tmp_path: Path) -> 
         api(vastai).search_quota = 0
         events = await deployed(orchestrator, "vastai")
         assert last(events).outcome == "failed"
-        assert "they return at 00:00 UTC" in words(events)
+        assert "they are available again at 00:00 UTC" in words(events)
         assert count(vastai, "POST", "/bundles/") == 1
 
 

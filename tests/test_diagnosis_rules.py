@@ -127,7 +127,7 @@ def test_the_unknown_is_said_to_be_unknown_with_the_last_error() -> None:
 
 def test_the_unknown_without_an_error_shows_the_last_line_or_the_status() -> None:
     assert "the last line is: all quiet" in diagnose(["all quiet", "", "  "]).cause
-    assert "status 3 without a word" in diagnose([], exit_status=3).cause
+    assert "status 3 without a message" in diagnose([], exit_status=3).cause
     assert "ends without an error" in diagnose(["Loading weights"]).cause
 
 

@@ -161,7 +161,7 @@ async def test_a_429_that_stays_ends_it_and_is_held_against_nobody(
         end = last(events := await deployed(orchestrator, spec()))
         assert await orchestrator.market.exclusions() == []
     assert of_type(events, ev.ExclusionSet) == [] and shopper.billing() == []
-    assert end.kind == "backend_refused" and "no machine's fault" in str(end.hint)
+    assert end.kind == "backend_refused" and "not a machine's fault" in str(end.hint)
 
 
 async def test_a_sibling_that_was_faster_costs_no_machine_and_no_exclusion(

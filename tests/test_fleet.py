@@ -327,7 +327,7 @@ async def test_nothing_to_be_had_is_an_end_with_a_reason(tmp_path: Path) -> None
     ("models", "why"),
     [
         ({"another": 2048}, "it serves another"),
-        ({"tinyllama": 512}, "a context of 512 tokens, 1024 were asked for"),
+        ({"tinyllama": 512}, "a context of 512 tokens, 1024 were requested"),
     ],
 )
 async def test_one_that_serves_something_else_gets_no_request(

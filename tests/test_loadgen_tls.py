@@ -112,7 +112,7 @@ def test_certificates_that_cannot_be_read_are_named(ca: PrivateCa, tmp_path: Pat
 
 WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "untrusted": ({}, "is from an authority that is not trusted here", "--cacert FILE"),
-    "self-signed": ({"by_itself": True}, "is signed by itself alone", "--cacert FILE"),
+    "self-signed": ({"by_itself": True}, "is self-signed", "--cacert FILE"),
     "expired": ({"begins": -2 * DAY, "ends": -DAY}, "has expired", "renew it"),
     "not yet valid": ({"begins": DAY, "ends": 2 * DAY}, "is not valid yet", "clock"),
     "another name": ({"hosts": ("model.example",)}, "is for another", "use the name"),
@@ -156,7 +156,7 @@ async def test_plain_http_asked_of_a_server_of_tls(ca: PrivateCa, model: str) ->
         url = server.url.replace("https:", "http:")
         with pytest.raises(VerificationError, match="speaks TLS") as caught:
             await measured(url, TlsOptions(), model)
-    assert caught.value.hint == "use https:// in place of http://"
+    assert caught.value.hint == "use https:// instead of http://"
 
 
 @contextlib.asynccontextmanager

@@ -134,7 +134,7 @@ async def test_a_process_killed_while_the_machine_was_being_made(
         created = shopper.sessions[session].created
         await owned(journal, intent(requested_at=created), pid=GONE_PID)
     async with quick_orchestrator(tmp_path, shopper.url, **QUICK) as orchestrator:
-        with pytest.raises(ReleaseUnconfirmed, match="may appear later"):
+        with pytest.raises(ReleaseUnconfirmed, match="may still appear"):
             await orchestrator.sessions.destroy(session)
         await wait_until(shopper.billing)
         assert shopper.sessions[session].status == "stopped"

@@ -99,7 +99,7 @@ async def test_what_is_found_of_it_on_this_computer(
     assert not away.usable and "nothing answers" in away.detail
     monkeypatch.setenv("RUNPOD_API_KEY", "short")
     wrong = await discovery.discover(settings, "me")
-    assert not wrong.usable and "is not one" in wrong.detail
+    assert not wrong.usable and "is not a valid key" in wrong.detail
 
 
 # -- doctor
@@ -292,4 +292,4 @@ async def test_a_volume_whose_answer_did_not_arrive_is_found_and_not_made_twice(
     runpod.next("POST", "/v2/network-volumes", cut)
     with pytest.raises(BackendError, match="not answered") as caught:
         await backend.make_volume(offer, "weights", 10)
-    assert "costs until it is deleted" in caught.value.hint
+    assert "costs money until it is deleted" in caught.value.hint

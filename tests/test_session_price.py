@@ -169,7 +169,7 @@ def test_what_earlier_sessions_were_charged_is_in_the_price_and_said() -> None:
     offer = CHEAP_HOUR.with_disk(60)
     whole = pricing.price(offer)
     assert whole.total == pytest.approx(1.2 * whole.as_listed.total)
-    assert learnt(whole) == "20% more than listed, by what 4 sessions of this market cost"
+    assert learnt(whole) == "20% more than listed, based on what 4 sessions of this market cost"
     assert whole.lasting(whole.hours * 2).rent == pytest.approx(2 * whole.rent)
     assert whole.lasting(whole.hours * 2).traffic == whole.traffic
 

@@ -62,7 +62,7 @@ def test_what_cannot_be_entered_says_so(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("shutil.which", lambda _name: "/usr/bin/ssh")
     with pytest.raises(MachineError, match="no machine"):
         shell.argv(replace(there, host=""))
-    with pytest.raises(MachineError, match="not entered yet"):
+    with pytest.raises(MachineError, match="not connected yet"):
         shell.argv(replace(there, host_key_file=str(tmp_path / "none")))
 
 

@@ -374,7 +374,7 @@ async def test_a_failure_that_waits_offers_its_keys(key: str, call: tuple[Any, .
     ("key", "named", "agreed"),
     [
         ("n", ("Take the next offer?", "RTX A5000, 24 GB VRAM", "td-7", "$0.210/h or less"), 0.21),
-        ("x", ("Exclude vastai, and take another offer?", "td-7", "$0.210/h or less"), 0.21),
+        ("x", ("Exclude vastai and take another offer?", "td-7", "$0.210/h or less"), 0.21),
         ("r", ("Rent the same machine again?", "RTX 3090 from vastai", "$0.131/h or less"), None),
         ("a", ("Take the next offer now, and further ones", "$0.210/h or less"), None),
     ],
@@ -459,7 +459,7 @@ async def test_keys_of_a_choice_are_dead_until_it_is_to_be_made() -> None:
     spec = DeploymentSpec("smollm2-135m", "shopper", max_attempts=2, ask_on_failure=True)
     async with app.run_test(size=SIZE) as pilot:
         ident = await show(pilot, orchestrator, to_failed, spec)
-        assert "tried by itself" in screen_text(app)
+        assert "tried automatically" in screen_text(app)
         await pilot.press("r", "n", "x", "u")
         assert orchestrator.calls == []
         orchestrator.push(ident, 92, ev.ChoiceAwaited(1))
@@ -722,7 +722,7 @@ async def test_what_ends_with_the_program_cannot_be_left_running() -> None:
         await pilot.press("q")
         await until(pilot, lambda: isinstance(app.screen, QuitDialog))
         text = screen_text(app)
-        assert "end with this program" in text and "Leave running" not in text
+        assert "end when this program" in text and "Leave running" not in text
         await pilot.press("l")
         assert isinstance(app.screen, QuitDialog)
 

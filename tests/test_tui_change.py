@@ -42,7 +42,7 @@ async def test_what_failed_is_edited_and_tried_again_on_the_machine_that_is_held
         await until(pilot, lambda: "m change context, arguments, token" in screen_text(app))
         await pilot.press("m")
         await until(pilot, lambda: isinstance(app.screen, ChangeDialog))
-        assert "On this machine, reusing what is there" in screen_text(app)
+        assert "On this machine, reusing what is" in screen_text(app)
         assert app.screen.query_one("#change-arguments", Input).value == "--max-num-seqs 8"
         typed(app, "context", "many")
         await pilot.press("enter")

@@ -39,7 +39,7 @@ async def test_they_are_asked_for_with_a_bid_and_are_never_among_the_others() ->
         line.value = "0.30"
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, OffersScreen))
-        await until(pilot, lambda: "Interruptible, $0.300/h bid at most" in screen_text(app))
+        await until(pilot, lambda: "Interruptible, bid up to $0.300/h" in screen_text(app))
         await until(pilot, lambda: orchestrator.queries[-1].bid == 0.3)
         await loaded(pilot)
         # A tenth over the least that it goes for.
@@ -66,7 +66,7 @@ async def test_back_to_machines_on_demand() -> None:
         await until(pilot, lambda: isinstance(app.screen, BidDialog))
         await pilot.press("enter")
         await until(pilot, lambda: orchestrator.queries[-1].interruptible)
-        await until(pilot, lambda: "Interruptible, $0.500/h" in screen_text(app))
+        await until(pilot, lambda: "Interruptible, bid up to $0.500/h" in screen_text(app))
         await pilot.press("i")
         await until(pilot, lambda: not orchestrator.queries[-1].interruptible)
         await until(pilot, lambda: "Interruptible, $" not in screen_text(app))

@@ -250,7 +250,7 @@ def test_an_offer_elsewhere_is_excluded_with_that_reason() -> None:
     assert {r.exclusion for r in others} == {"volume"}
     assert others[0].excluded == "cannot mount the volume cache (vastai, 11)"
     what, helps = why_none(others, OfferQuery(volume=volume))
-    assert "2 cannot mount the volume" in what and "do without --volume" in helps
+    assert "2 cannot mount the volume" in what and "omit --volume" in helps
 
 
 # -- the command line ------------------------------------------------------------------------------
@@ -277,7 +277,7 @@ def test_they_are_listed_with_what_they_cost(
         ["cache", "7", "vastai", "11", "50", "GB", "$0.010/h", "$7.30", "$0.24", "s-1"],
         ["other", "v8", "runpod", "US-KS-2", "100", "GB", "$0.0096/h", "$7.01", "nobody"],
     ]
-    assert "whether the volume maybe was made at vastai is not known" in err
+    assert "it is not known whether the volume maybe was made at vastai" in err
     assert "runpod does not list its volumes: away" in err
     assert run(["volumes", "--json"], opener=opener_of(scripted)) == 0
     first = json.loads(capsys.readouterr().out.splitlines()[0])

@@ -133,7 +133,7 @@ _PLACES = (
         "multimodal image_processing video_processing /processing_ vision audio",
         r"multi_?modal|mm_\w+|\b[Ii]mages?\b|\b[Vv]ideos?\b|\b[Aa]udio\b|pixel_values|[Vv]ision",
         "the part for images and audio",
-        "Serve text alone (--limit-mm-per-prompt with 0), send smaller or fewer images, or "
+        "Serve text only (--limit-mm-per-prompt with 0), send smaller or fewer images, or "
         "install the transformers that the model's card names",
     ),
     _place(
@@ -171,12 +171,12 @@ _PLACES = (
         "pynccl custom_all_reduce distributed device_communicators",
         r"NCCL|nccl|[Gg]loo|all_?reduce|all_?gather|process group|[Rr]endezvous|TCPStore",
         "the exchange between GPUs",
-        "Start it on one GPU, else with --disable-custom-all-reduce and NCCL_DEBUG=INFO",
+        "Start it on one GPU, or with --disable-custom-all-reduce and NCCL_DEBUG=INFO",
     ),
     _place(
         "/ray", r"\b[Rr]ay\b|placement.?group", "Ray",
-        "Use --distributed-executor-backend mp on one machine; else compare `ray status` with what "
-        "is asked for",
+        "Use --distributed-executor-backend mp on one machine; otherwise compare `ray status` with "
+        "what is requested",
     ),
     _place(
         "block_pool kv_cache_manager kv_cache_utils kv_cache_coordinator radix_cache mem_cache",
@@ -269,7 +269,7 @@ def first_to_try(record: Record) -> str:
     if record.error in _VERSIONS:
         return "Try another release (the newest, or the one before), and fewer options"
     if _TIMES.fullmatch(record.error):
-        return "Start it once more, and read the other processes' logs for what they waited for"
+        return "Start it again, and read the other processes' logs for what they waited for"
     if _NETWORK.fullmatch(record.error):
         return "See whether the address that it names is up and can be reached from there"
     return "Correct the option or file that the error names"

@@ -18,7 +18,7 @@ _SIGNALS = {
         "Take a machine with a newer processor (AVX2 or AVX-512).",
         "next",
     ),
-    6: ("The process gave up by itself (signal 6).", "Read the lines above it in the log.", ""),
+    6: ("The process aborted itself (signal 6).", "Read the lines above it in the log.", ""),
     7: (
         "A memory page could not be had (signal 7), mostly because shared memory is too small.",
         "Give the container more shared memory, or take the next offer.",
@@ -27,7 +27,7 @@ _SIGNALS = {
     8: (
         "The process made an invalid calculation (signal 8), as compiled kernels do on a GPU or "
         "processor that they do not fit.",
-        "Start it once more; if it ends so again, choose another release of the engine.",
+        "Start it again; if it ends the same way, choose another release of the engine.",
         "fix",
     ),
     9: (
@@ -37,7 +37,7 @@ _SIGNALS = {
     ),
     11: (
         "The process crashed (signal 11).",
-        "Start it once more; if it crashes again, choose another release of the engine.",
+        "Start it again; if it crashes again, choose another release of the engine.",
         "fix",
     ),
     15: ("The process was asked to end (signal 15).", "Start it again.", ""),

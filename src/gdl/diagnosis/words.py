@@ -10,7 +10,7 @@ from gdl.diagnosis.records import Log, Record
 from gdl.domain.lazy_dataclass import dataclass
 
 _SHARDS = re.compile(r"Completed \| (?P<done>\d+)/(?P<all>\d+)")
-_REPORT = "`gdl-tui bundle ID` packs the whole log, and tells how to report it"
+_REPORT = "`gdl-tui bundle ID` packs the whole log, and says how to report it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ def unexplained(
         return _of_an_error(log, record, said, stage)
     if state == "healthy":
         return Unexplained(
-            "The log tells of no failure: the server came up and served to its end.",
+            "The log shows no failure: the server started, and served until it was ended.",
             "There is nothing to repair; to explain a failure, give the log of its time.",
         )
     last = next((line.text.strip() for line in reversed(log.lines) if line.text.strip()), "")
@@ -41,11 +41,11 @@ def unexplained(
             f"Wait, or give the rest of the log.{reached}",
         )
     ended = "" if status is None else f" with status {status}"
-    told = f"; the last line is: {last}" if last else " without a word"
+    told = f"; the last line is: {last}" if last else " without a message"
     return Unexplained(
         f"Not a known failure; it ended{ended}{told}",
-        f"Start it once more, and look for who ended it (dmesg, the provider's page).{reached} "
-        f"Else {_REPORT}.",
+        f"Start it again, and look for what ended it (dmesg, the provider's page).{reached} "
+        f"Otherwise {_REPORT}.",
     )
 
 
@@ -60,7 +60,9 @@ def _of_an_error(log: Log, record: Record, said: str, stage: str) -> Unexplained
         cause = f"Not a known failure{where}{doing}; the last error is: {said}"
     first = first_to_try(record)
     more = suspects(log)
-    return Unexplained(cause, f"To try first: {first[0].lower()}{first[1:]}.{more} Else {_REPORT}.")
+    return Unexplained(
+        cause, f"To try first: {first[0].lower()}{first[1:]}.{more} Otherwise {_REPORT}."
+    )
 
 
 def _doing(log: Log, record: Record, stage: str) -> str:

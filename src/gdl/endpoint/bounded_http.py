@@ -89,7 +89,7 @@ class _BoundedStream(httpx.AsyncByteStream):
 def transport_fault(error: Exception) -> Fault:
     """What a failed connection means."""
     if isinstance(error, _TooLarge):
-        return Fault("protocol", str(error), "something else than the model server answers here")
+        return Fault("protocol", str(error), "something other than the model server answers here")
     if isinstance(error, httpx.ConnectError) or _errno(error) == errno.ECONNREFUSED:
         refused = _errno(error) in (None, errno.ECONNREFUSED)
         return Fault(

@@ -23,7 +23,7 @@ PATHS = {CHAT: "/v1/chat/completions", COMPLETIONS: "/v1/completions"}
 
 TEXT_LIMIT = 200_000
 """Characters kept of one answer."""
-_NOT_OPENAI = "something else than the model server listens on this port"
+_NOT_OPENAI = "something other than the model server listens on this port"
 CLOSED = "the connection was closed in the middle"
 CLOSED_AT_ONCE = "nothing answers: the connection was closed before anything came"
 _KEY_REFUSED = ("http_401", "http_403")
@@ -160,7 +160,7 @@ def status_fault(status: int, body: str) -> Fault:
         404: "no OpenAI endpoint answers here, or it does not serve this model",
         429: "the server is busy: try again with less load",
     }
-    hint = hints.get(status, "the server's log tells more" if status >= 500 else "")
+    hint = hints.get(status, "the server's log says more" if status >= 500 else "")
     if 300 <= status < 400:
         hint = _NOT_OPENAI
     return Fault(f"http_{status}", f"HTTP {status}: {error_text(body) or phrase}", hint)

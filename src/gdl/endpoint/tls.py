@@ -21,7 +21,7 @@ _VERDICTS = {
     2: (_UNTRUSTED, _TRUST),
     9: ("is not valid yet", "is the clock right, here and there?"),
     10: ("has expired", "renew it on the server; --insecure checks nothing"),
-    18: ("is signed by itself alone", "--cacert FILE trusts it; --insecure checks nothing"),
+    18: ("is self-signed", "--cacert FILE trusts it; --insecure checks nothing"),
     19: (_UNTRUSTED, _TRUST),
     20: (_UNTRUSTED, _TRUST),
     21: (_UNTRUSTED, _TRUST),
@@ -130,10 +130,10 @@ def tls_fault(error: ssl.SSLError, where: str, *, agreed: bool = False) -> Fault
     if "ALERT" in reason:
         said = reason.partition("ALERT_")[2].replace("_", " ").lower() or "no reason given"
         return Fault(
-            "tls", f"{where} refuses the TLS connection: {said}", "the server's log tells more"
+            "tls", f"{where} refuses the TLS connection: {said}", "the server's log says more"
         )
     said = (error.reason or str(error)).replace("_", " ").lower()
-    return Fault("tls", f"TLS with {where} failed: {said}", "the server's log tells more")
+    return Fault("tls", f"TLS with {where} failed: {said}", "the server's log says more")
 
 
 def handshake_cut(where: str) -> Fault:
@@ -160,4 +160,4 @@ async def speaks_tls(host: str, port: int) -> bool:
 
 def wants_tls(where: str) -> Fault:
     """Plain HTTP was asked of a server that speaks TLS."""
-    return Fault("tls", f"{where} speaks TLS", "use https:// in place of http://")
+    return Fault("tls", f"{where} speaks TLS", "use https:// instead of http://")

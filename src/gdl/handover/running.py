@@ -89,13 +89,14 @@ def running(state: DeploymentState, fleet: FleetState | None = None) -> Running:
     if state.spec is None or attempt is None or attempt.server is None:
         raise UsageError(
             f"deployment {ident} never came to starting a server: nothing to hand over",
-            f"`gdl-tui export {ident} --to toml` writes what was asked for",
+            f"`gdl-tui export {ident} --to toml` writes what was requested",
         )
     launch = attempt.server.launch
     if launch is None:
         raise UsageError(
-            f"the journal does not tell how the server of {ident} is started",
-            "deploy once more: an engine that cannot tell, or an older gdl-tui, did this one",
+            f"the journal does not say how the server of {ident} was started",
+            "deploy it again: this one was started by an engine that does not record it, or "
+            "by an older gdl-tui",
         )
     machine = _machine_of(attempt)
     price, spec = attempt.price_per_hour, state.spec
@@ -130,7 +131,7 @@ def wish_of(fleet: FleetState) -> FleetSpec:
     if fleet.spec is None:
         raise UsageError(
             f"the journal has nothing of fleet {one_line(fleet.fleet_id, 60)}",
-            "`gdl-tui deploy MODEL --replicas N` makes another",
+            "`gdl-tui deploy MODEL --replicas N` starts another",
         )
     return replace(fleet.spec, replicas=max(fleet.wanted, 1))
 

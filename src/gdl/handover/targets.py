@@ -37,6 +37,6 @@ def written(state: DeploymentState, target: str, fleet: FleetState | None = None
     if state.spec is None:
         raise UsageError(
             f"the journal has nothing of deployment {one_line(state.deployment_id, 60)}",
-            "`gdl-tui deploy MODEL` makes another",
+            "`gdl-tui deploy MODEL` starts another",
         )
     return deployment_toml.written(state, state.spec)

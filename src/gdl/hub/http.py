@@ -171,7 +171,7 @@ class HubHttp:
     def _away(self, what: str) -> HubAway:
         return HubAway(
             f"the model hub ({self.shown}) {what}",
-            "check the network and HF_ENDPOINT; HF_HUB_OFFLINE=1 asks nobody",
+            "check the network and HF_ENDPOINT; HF_HUB_OFFLINE=1 works without it",
             everywhere=True,
         )
 

@@ -152,7 +152,7 @@ def _hub_id(typed: str, ident: str, suffix: str) -> Model:
         if found is not None and found[1] is None:
             return _of_suffix(typed, found[0], found[0].id, suffix)
         raise UsageError(
-            f"{ascii(suffix)[:40]} is no file of a GGUF repository",
+            f"{ascii(suffix)[:40]} is not a file of a GGUF repository",
             "such as owner/name-GGUF:Q4_K_M; other variants have hub ids of their own",
         )
     file, found = suffix.upper(), catalogue.find(ident)

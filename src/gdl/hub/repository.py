@@ -88,7 +88,7 @@ class RepositoryReader:
             raise UnknownModel(f"no model {ident} on the hub, or {whose}", f"{CHECK_NAME}{more}")
         if answer.code == "GatedRepo":
             raise ModelRefused(
-                f"{ident} is gated, and the hub tells nothing of it",
+                f"{ident} is gated, and the hub shows nothing about it",
                 f"ask for access at https://huggingface.co/{ident}, then set HF_TOKEN",
             )
         if answer.status in (400, 404) and _is_json(answer):
@@ -273,7 +273,7 @@ def _table(ident: str, name: str, body: bytes) -> Mapping[str, Any]:
     if name != "config.json":
         return {}
     raise ModelRefused(
-        f"config.json of {ident} cannot be read: it is no JSON object",
+        f"config.json of {ident} cannot be read: it is not a JSON object",
         "choose another copy of the model, or tell its owner",
     )
 
@@ -293,6 +293,6 @@ def _is_json(answer: Answer) -> bool:
 def _too_long(ident: str, size: int = 0) -> ModelRefused:
     told = f"has {size / 1e6:.0f} MB" if size else "is too long"
     return ModelRefused(
-        f"config.json of {ident} {told}: no configuration of a model",
+        f"config.json of {ident} {told}: not the configuration of a model",
         "choose another copy of the model",
     )

@@ -26,7 +26,7 @@ from gdl.loadgen.workload import Conversation
 if TYPE_CHECKING:
     from gdl.endpoint.client import EndpointClient
 
-_HINT = "the server's log tells more; `health` shows which check fails"
+_HINT = "the server's log says more; `health` shows which check fails"
 
 Progress = Callable[[int, int, float], None]
 """Called with (requests done, requests in all, output tokens a second so far)."""

@@ -24,7 +24,7 @@ from gdl.loadgen.workload import Conversation
 _BATCH = 64
 _HINT = "`--model` must be what the server serves; its log tells more"
 _OF_THE_MODEL = ("http_400", "http_404", "http_422")
-_LOG_HINT = "the server's log tells more"
+_LOG_HINT = "the server's log says more"
 
 
 @dataclass(frozen=True, slots=True)

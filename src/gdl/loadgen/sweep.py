@@ -177,7 +177,7 @@ def _judged(points: Sequence[Point], ended: str) -> Swept:
     good = [point for point in points if _usable(point)]
     if not good:
         some = [point for point in points if _measured(point)]
-        doubt = "no point can be relied on"
+        doubt = "no point is reliable"
         if not some:
             return Swept(tuple(points), None, ended, False, doubt)
         doubt += f": {some[0].limited}"

@@ -70,7 +70,7 @@ def way_of(target: Target, dialled: Dialled) -> Way | str:
         return "this computer has no ssh"
     if target.tunnel == "auto" and server.startswith("SSH-2.0-AsyncSSH"):
         # Such as the server of the local backend: its speed decides, whoever asks it.
-        return "the machine's SSH server is no quicker"
+        return "the machine's SSH server is not faster"
     if dialled.hops or not isinstance(peer, tuple) or key is None:
         return "the machine is behind another one"
     if not dialled.identities:

@@ -47,7 +47,7 @@ class AutoEngine:
             why = "the model is a GGUF file"
             return Candidate(_FILES, why), usual
         if gpu is False:
-            quick = Candidate(_FILES, "there is no GPU, and it is the fastest without")
+            quick = Candidate(_FILES, "there is no GPU, and it is the fastest without one")
             return quick, Candidate(DEFAULT_ENGINE, "no GGUF file of the model is known")
         return (usual,)
 

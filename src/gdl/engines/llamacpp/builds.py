@@ -67,7 +67,7 @@ def version_of(settings: Settings) -> str:
     wanted = settings.install.version or VERSION
     if not re.fullmatch(r"\d+(\.\d+){1,3}", wanted):
         raise UsageError(
-            f"{ascii(wanted)[:40]} is no version of {PACKAGE}",
+            f"{ascii(wanted)[:40]} is not a version of {PACKAGE}",
             f"write one such as {VERSION}, or omit install.version",
         )
     return wanted

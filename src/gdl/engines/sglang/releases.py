@@ -69,7 +69,7 @@ def choose(host: HostFacts, install: Install) -> Release:
     release = wanted(install)
     if host.os.casefold().startswith(("darwin", "macos", "windows")):
         raise DeployError(
-            f"SGLang is installed on Linux alone, this machine has {host.os}",
+            f"SGLang is installed on Linux only, and this machine has {host.os}",
             "deploy to a Linux machine: --backend ssh or shopper",
         )
     if not host.has_gpu:

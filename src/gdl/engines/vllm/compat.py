@@ -185,7 +185,7 @@ def check_architecture(host: HostFacts) -> None:
 def _check_version(version: str) -> None:
     if not re.fullmatch(r"\d+(\.\d+)+((a|b|rc|\.post|\.dev)\d+)?", version):
         raise UsageError(
-            f"install.version is no version: {ascii(version)[:60]}",
+            f"install.version is not a version: {ascii(version)[:60]}",
             'write a release such as "0.32.0"',
         )
 

@@ -159,7 +159,7 @@ def _for_gguf(recipe: Recipe, model: Model) -> Recipe:
         last_vllm=_LAST_WITH_GGUF,
         traps=(
             *recipe.traps,
-            f"vLLM reads GGUF files up to release {_LAST_WITH_GGUF} alone.",
+            f"vLLM reads GGUF files only up to release {_LAST_WITH_GGUF}.",
         ),
     )
 
