@@ -222,7 +222,9 @@ async def test_searches_that_are_used_up_are_not_asked_for_again(
     api(stand_in).search_quota = 0
     async with backend_of(stand_in, tmp_path) as vastai:
         for _ in range(3):
-            with pytest.raises(BackendRefused, match=r"they are available again at 00:00 UTC") as caught:
+            with pytest.raises(
+                BackendRefused, match=r"they are available again at 00:00 UTC"
+            ) as caught:
                 await vastai.offers(ON_DEMAND)
             assert caught.value.status == 429
             assert 0 < (caught.value.retry_after or 0) <= 86_400

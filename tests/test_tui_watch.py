@@ -139,7 +139,7 @@ async def test_when_others_were_quicker_it_goes_on() -> None:
             "failed", None, "m", None, Billing.NONE, (), error="taken", kind="offer_taken"
         )
         orchestrator.push("d-1", 5, ev.AutoFailoverSet(True), over)
-        await until(pilot, shows(app, "others were quicker; watching goes on"))
+        await until(pilot, shows(app, "others were quicker; still watching"))
         orchestrator.listed = list(OFFERS)
         await looks.again(pilot, finds=False)
         orchestrator.listed = [*OFFERS, LATER]

@@ -95,7 +95,7 @@ class OfferWatching:
                 ):
                     return
                 self.found = ()
-                context.say("others were quicker; watching goes on", severity="warning")
+                context.say("others were quicker; still watching", severity="warning")
 
     async def _rented(self, context: AppContext, watch: Watch, spec: DeploymentSpec) -> bool:
         """Deploy, and show it. Returns when that has ended: False where none of the offers was

@@ -64,9 +64,9 @@ def _checked(wanted: DeployOptions, fleet: FleetOptions) -> str:
     if fleet.replicas is not None and wanted.volume is not None:
         raise typer.BadParameter("--volume is mounted by one machine, so not with --replicas")
     if fleet.replicas is not None and (wanted.nodes or 1) > 1:
-        raise typer.BadParameter("--nodes is for one deployment: not with --replicas")
+        raise typer.BadParameter("--nodes is for one deployment, so not with --replicas")
     if fleet.replicas is None and (alone := fleet.alone):
-        raise typer.BadParameter(f"{alone} is for a fleet: name --replicas N, too")
+        raise typer.BadParameter(f"{alone} is for a fleet: pass --replicas N, too")
     if wanted.model is None:
         raise typer.BadParameter("name a MODEL, or a deployment file with -f")
     return wanted.model

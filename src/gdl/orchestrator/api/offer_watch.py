@@ -143,8 +143,10 @@ def _nothing(wanted: Wanted, ranked: Sequence[RankedOffer]) -> str:
     if not ranked:
         return "nothing is listed"
     if not passed:
-        return f"none of {plural(len(ranked), 'offer')} passes the filter"
-    return f"passing the filter: {len(passed)} of {plural(len(ranked), 'offer')}, {counted(passed)}"
+        return f"none of {plural(len(ranked), 'offer')} matches the filter"
+    return (
+        f"matching the filter: {len(passed)} of {plural(len(ranked), 'offer')}, {counted(passed)}"
+    )
 
 
 async def check_before(market: Market, spec: DeploymentSpec) -> None:
@@ -160,8 +162,8 @@ async def check_before(market: Market, spec: DeploymentSpec) -> None:
         sized = market.size(query)
     if sized.untold and not (query.min_vram_gb or query.offer_id or spec.model.startswith("/")):
         raise UsageError(
-            f"what {plain(spec.model, 100)} needs is not known: {sized.untold}",
-            "say on what: --min-vram GB or --offer ID",
+            f"the size of {plain(spec.model, 100)} is not known: {sized.untold}",
+            "pass --min-vram GB or --offer ID",
         )
 
 

@@ -32,7 +32,7 @@ BINDINGS: list[BindingType] = [
     ),
     Binding("r", "refresh", "Refresh", id="offers.refresh", tooltip="Get fresh offers"),
     Binding("o", "sort", "Sort", id="offers.sort",
-            tooltip="Sort by the next column; a click on its header does, too"),
+            tooltip="Sort by the next column; or click its header"),
     Binding("w", "watch", "Watch", id="offers.watch",
             tooltip="Wait for an offer by this filter, to be told or to rent it; or end that"),
     Binding("i", "interruptible", "Interruptible", id="offers.interruptible",

@@ -107,7 +107,7 @@ def nothing(listed: int) -> Text:
     """Said instead of an empty table."""
     if listed == 0:
         return Text("The backend lists no offers now.\nr refreshes")
-    none = f"None of {plural(listed, 'offer')} passes the filter."
+    none = f"None of {plural(listed, 'offer')} matches the filter."
     return Text(f"{none}\nEsc clears it · Enter, then w waits for one that does")
 
 
