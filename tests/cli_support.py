@@ -239,11 +239,10 @@ class ScriptedMarket:
     def models(self) -> Sequence[ModelRow]:
         return [ModelRow("smollm2-135m", "packaged", "packaged", False, 0.135, 2.1, 20)]
 
-    def size(self, query: OfferQuery, gpu: str = "", *, check: bool = False) -> SizedModel:
+    def size(
+        self, query: OfferQuery, gpu: str = "", *, check: DeploymentSpec | bool = False
+    ) -> SizedModel:
         return SizedModel(None, 0)
-
-    def check(self, spec: DeploymentSpec) -> None:
-        """Takes everything."""
 
     async def exclusions(self) -> Sequence[Exclusion]:
         return self._o.left_out

@@ -110,7 +110,7 @@ def test_a_dry_run_of_a_fleet_tells_what_all_of_it_costs(
     assert play(scripted, *dry, "2", "--json") == 0
     assert json.loads(capsys.readouterr().out)["replicas"] == 2
     assert play(scripted, *dry, "0") == 2
-    assert "a fleet has one replica at least" in capsys.readouterr().err
+    assert "a fleet has at least one replica" in capsys.readouterr().err
 
 
 def test_more_hours_are_asked_for_with_their_price(

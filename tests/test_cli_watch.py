@@ -109,7 +109,9 @@ def test_of_what_nobody_knows_the_size_is_not_rented_unless_it_is_said_on_what(
     scripted = market()
     known = scripted.market.size
 
-    def size(query: OfferQuery, gpu: str = "", *, check: bool = False) -> SizedModel:
+    def size(
+        query: OfferQuery, gpu: str = "", *, check: DeploymentSpec | bool = False
+    ) -> SizedModel:
         return replace(known(query, gpu, check=check), untold="its name tells no size")
 
     monkeypatch.setattr(scripted.market, "size", size)

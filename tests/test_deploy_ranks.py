@@ -210,7 +210,7 @@ async def test_what_cannot_be_is_refused_in_one_line(
     async with open_orchestrator(sim.settings(), options={"host": host}) as orchestrator:
         with pytest.raises(UsageError, match=re.escape(said)):
             await orchestrator.market.offers(TWO)
-            orchestrator.market.check(wanted)
+            orchestrator.market.size(wanted.query, check=wanted)
         with pytest.raises(UsageError, match=re.escape(said)):
             ident = await orchestrator.deployments.deploy(wanted)
             end = await orchestrator.deployments.wait(ident)

@@ -47,6 +47,7 @@ ALLOWED = {
     # Logs of any origin are read, also where no deployment says which engine it was.
     "diagnosis/programs.py": "whose a traceback's files are",
     "diagnosis/places.py": "which modules an error is from, and what it advises itself",
+    "diagnosis/reading.py": "which commands people type before an error",
     "diagnosis/prefixes.py": "which prefixes of log lines there are",
     "diagnosis/headline.py": "the example of a module's name",
     "diagnosis/rules/gpu.toml": "switches that a log or a remedy names",

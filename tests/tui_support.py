@@ -316,10 +316,9 @@ class ScriptedMarket:
             return by_total(None)
         return fits_of(self._o.engine, model, query, self._o.settings)
 
-    def check(self, spec: DeploymentSpec) -> None:
-        """Takes everything."""
-
-    def size(self, query: OfferQuery, gpu: str = "", *, check: bool = False) -> SizedModel:
+    def size(
+        self, query: OfferQuery, gpu: str = "", *, check: DeploymentSpec | bool = False
+    ) -> SizedModel:
         """By the real engine, without its refusal of names that cannot be."""
         if check:
             self._check(query)

@@ -35,7 +35,7 @@ async def show(session: Session, spec: DeploymentSpec, replicas: int | None = No
     if replicas is not None:
         check_replicas(replicas)
     suitable = await suitable_offers(session.orchestrator, spec)
-    session.orchestrator.market.check(spec)
+    session.orchestrator.market.size(spec.query, check=spec)
     tried = suitable[: spec.max_attempts]
     output = session.output
     if output.as_json:

@@ -41,16 +41,14 @@ class Market(Protocol):
         """The same model in other formats, as far as that is known. Raises UsageError."""
         ...
 
-    def size(self, query: OfferQuery, gpu: str = "", *, check: bool = False) -> SizedModel:
+    def size(
+        self, query: OfferQuery, gpu: str = "", *, check: DeploymentSpec | bool = False
+    ) -> SizedModel:
         """What the query's model needs for its context, concurrency and quantization. gpu: named as
         in `gdl.domain.requirements.gpus`; what one of them would hold is told, too. Raises
         UsageError for what cannot be served on any machine. check: also for what a deployment would
-        be refused for, as far as that is known by now: a gated model without a token, say."""
-        ...
-
-    def check(self, spec: DeploymentSpec) -> None:
-        """Raises UsageError for what a deployment would be refused for on any machine, as far as
-        that is known without asking anybody."""
+        be refused for, as far as that is known by now: a gated model without a token, say. A
+        spec: for all that this deployment would be refused for."""
         ...
 
     async def exclusions(self) -> Sequence[Exclusion]:

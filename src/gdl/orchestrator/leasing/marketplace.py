@@ -213,8 +213,13 @@ class Marketplace:
     def variants(self, model: str) -> list[ModelVariant]:
         return self._index.variants(model)
 
-    def size(self, query: OfferQuery, gpu: str = "", *, check: bool = False) -> SizedModel:
-        if check:
+    def size(
+        self, query: OfferQuery, gpu: str = "", *, check: DeploymentSpec | bool = False
+    ) -> SizedModel:
+        if isinstance(check, DeploymentSpec):
+            engine = self._engines(check.engine)
+            checked(engine, check, self._lookup.kept(engine, check.model), self._settings)
+        elif check:
             self._check(query)
         model = self._lookup.kept(self._engine, query.model or "")
         told = sized(self._engine, query, model, self._settings)
@@ -225,10 +230,6 @@ class Marketplace:
         model = resolved(engine, self._lookup.kept(engine, name), query)
         spec = DeploymentSpec(name, "", query, engine=self._settings.engine.name)
         engine.check(spec, model, self._settings)
-
-    def check(self, spec: DeploymentSpec) -> None:
-        engine = self._engines(spec.engine)
-        checked(engine, spec, self._lookup.kept(engine, spec.model), self._settings)
 
     async def costs(self) -> CostReport:
         await self.charges.catch_up()
