@@ -21,6 +21,7 @@ from gdl.domain.decisions import AfterServing
 from gdl.domain.health import CheckStatus
 from gdl.domain.offers import OfferQuery
 from gdl.domain.phase import Billing
+from gdl.domain.remedies import Remedy, RemedyKind
 from gdl.orchestrator.service import Orchestrator
 from local_processes import processes_naming
 from local_shell import put_script
@@ -54,6 +55,27 @@ async def test_a_machine_of_ones_own_is_used_and_left_tidy(sim: Simulation) -> N
             events = await deployed(orchestrator, spec("ssh"))
             outcomes = {e.name: e.outcome for e in of_type(events, ev.StepFinished)}
             assert set(outcomes.values()) == {"skipped"}
+
+
+async def test_what_an_earlier_deployment_had_to_add_is_known_and_handed_over(
+    sim: Simulation,
+) -> None:
+    """A machine of one's own keeps the remedies for the very same command."""
+    sim.server("long")
+    found = Remedy(RemedyKind.FLAG, "--max-model-len", "2048")
+    async with sim.own_machine() as (host, identity):
+        where = {"host": host, "identity": str(identity)}
+        async with open_orchestrator(sim.settings(), options=where) as orchestrator:
+            wanted = spec("ssh", engine_args=("--max-model-len", "4096"), auto_fix=True)
+            (first,) = of_type(await deployed(orchestrator, wanted), ev.RemedyApplied)
+            assert (first.by, first.remedy.value) == ("auto", "2048")
+            ident = await orchestrator.deployments.deploy(wanted)
+            events = [each async for each in orchestrator.deployments.events(ident)]
+            assert last(events).outcome == "released", last(events).error
+            (again,) = of_type(events, ev.RemedyApplied)
+            assert (again.by, again.remedy) == ("earlier", found)
+            script = await orchestrator.support.export(ident, "script")
+    assert "--max-model-len 2048" in script
 
 
 async def test_a_kept_server_is_found_without_naming_the_host_again(sim: Simulation) -> None:

@@ -522,7 +522,7 @@ async def test_one_that_is_waited_for_is_kept_or_released_with_the_others(
         if not keep:
             there.away = False
         end = last(await told(orchestrator, ident))
-        assert end.outcome == ("serving" if keep else "released")
+        assert end.outcome == ("serving" if keep else "released"), end.error
         assert end.billing is (Billing.ACTIVE if keep else Billing.RELEASED)
         assert len(there.rented) == (2 if keep else 0)
 

@@ -181,7 +181,7 @@ class Diagnosed(Event):
 @dataclass(frozen=True, slots=True)
 class RemedyApplied(Event):
     """The attempt goes on after a remedy. rule: what it is against. text: what is done, in words.
-    by: "auto" or "user"."""
+    by: "auto", "user", or "earlier": what the machine still has of an earlier deployment."""
 
     attempt: int
     rule: str

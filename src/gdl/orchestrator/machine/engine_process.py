@@ -8,6 +8,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Sequence
+from itertools import takewhile
 
 from gdl.diagnosis.rule_engine import Diagnosis, by_id, diagnose
 from gdl.domain import events as ev
@@ -21,6 +22,7 @@ from gdl.orchestrator.deployment.engine_habits import cache_exports
 from gdl.orchestrator.machine import engine_end, gpu_sampler, process_sampler
 from gdl.orchestrator.machine.connection import TAIL_KEPT, Machine
 from gdl.orchestrator.machine.earlier_work import ENGINE_JOB, EarlierServer, end_jobs
+from gdl.orchestrator.machine.remembered import is_told, read, telling
 from gdl.orchestrator.machine.startup_progress import StartupProgress
 from gdl.ssh import jobs
 from gdl.ssh.job_watch import Watch
@@ -50,6 +52,8 @@ class EngineProcess:
         self._sampling: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
         self._before: asyncio.Task[engine_end.Before] | None = None
+        self._plan: Plan | None = None
+        self._at_head = True
         self._survivors: tuple[int, ...] = ()
         self.job: jobs.Job | None = None
         self.ended = asyncio.Event()
@@ -83,10 +87,11 @@ class EngineProcess:
         spec = jobs.JobSpec(
             name=ENGINE_JOB,
             workdir=machine.rental.work_dir,
-            script=exports + plan.server.script,
+            script=exports + telling(plan.server.remembered) + plan.server.script,
             log=plan.server.log,
             secret_env=plan.server.secret_env,
         )
+        self._plan, self._at_head = plan, True
         await self._tell_plan(plan)
         watch = await Watch.start(machine.link, spec)
         self.job = watch.job
@@ -99,6 +104,24 @@ class EngineProcess:
         applied = {one.remedy.name for one in attempt.remedies} if attempt is not None else set()
         can = next((left for flag, left in plan.lessened if flag in applied), plan.capabilities)
         await dep.emit(ev.ServerPlanned(dep.attempt, can, plan.notes, plan.launch))
+
+    async def _tell_remembered(self, lines: Sequence[str]) -> None:
+        """What an earlier deployment's remedies add to this start: it is said before all else."""
+        dep = self._machine.deployment
+        told = list(takewhile(is_told, lines))
+        self._at_head = len(told) == len(lines)
+        attempt, lessens = dep.state.attempt, False
+        known = {(r.remedy.kind, r.remedy.name) for r in attempt.remedies} if attempt else set()
+        for remedy in filter(None, map(read, told)):
+            if (remedy.kind, remedy.name) in known:
+                continue
+            text = f"as an earlier deployment here had to, {remedy.words}"
+            await dep.emit(ev.RemedyApplied(dep.attempt, "", remedy, text, "earlier"))
+            lessens = lessens or (
+                self._plan is not None and remedy.name in dict(self._plan.lessened)
+            )
+        if lessens and self._plan is not None:
+            await self._tell_plan(self._plan)
 
     async def _clear_up(self, job: jobs.Job) -> None:
         """The processes of its engine may have outlived it, and hold the GPU's memory."""
@@ -183,6 +206,8 @@ class EngineProcess:
         """Phases and progress from a batch of the log's lines."""
         self._tail.extend(lines)
         self._progress.heard(time.monotonic())
+        if self._at_head:
+            await self._tell_remembered(lines)
         for line in lines:
             mark = self._engine.read_line(line)
             if mark is not None:
