@@ -123,6 +123,11 @@ IGNORED = (
     (("offers", "--backend", "sandbox", "price<nan"), "price takes a number, and 'nan' is not one"),
     (("watch", "--backend", "sandbox", "price<inf"), "price takes a number, and 'inf' is not one"),
     (("deploy", "m", "--backend", "sandbox", "--replicas", "0"), "at least one replica"),
+    (("deploy", "m", "--volume-size", "5"), "--volume-size is about a volume: name it with"),
+    (("offers", "--context", "4096"), "--context is about a model: name it with --model"),
+    (("offers", "--text-only"), "--text-only is about a model"),
+    (("watch", "4090", "--quantization", "fp8"), "--quantization is about a model"),
+    (("watch", "4090", "--concurrency", "8"), "--concurrency is about a model"),
     (("deploy", "m", "--backend", "sandbox", "--replicas", "65"), "64 replicas at most"),
 )
 

@@ -127,6 +127,8 @@ def test_a_list_that_is_no_json_is_told_with_its_variable(
         ("GDL_READ_ONLY", "maybe", "setting read_only must be true or false"),
         ("GDL_TUNNEL", "x", "setting tunnel must be one of 'auto', 'openssh' or 'built-in'"),
         ("GDL_ENGINE__ARGS", "3", "setting engine.args must be a list"),
+        # What its own check says is told as it is.
+        ("GDL_NOTIFY__WEBHOOK", "x", "setting notify.webhook: must look like http://host:port"),
     ],
 )
 def test_a_wrong_value_is_told_by_what_it_must_be(

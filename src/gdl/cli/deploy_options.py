@@ -218,6 +218,8 @@ class DeployOptions:
         """Raises typer.BadParameter for options that cannot be together."""
         if self.destroy and self.keep:
             raise typer.BadParameter("--destroy and --keep exclude each other")
+        if self.volume_size is not None and self.volume is None:
+            raise typer.BadParameter("--volume-size is about a volume: name it with --volume")
         check_bid(bool(self.interruptible), self.bid)
 
     @property

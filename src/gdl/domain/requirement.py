@@ -5,31 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 _MUST_BE = {
-    "float": "a number",
-    "int": "a whole number",
-    "bool": "true or false",
-    "string": "text",
-    "list": "a list",
-    "tuple": "a list",
-    "dict": "a table",
-    "model": "a table",
-    "finite": "a finite number",
-    "literal": "one of {expected}",
-    "greater_than": "greater than {gt:g}",
-    "greater_than_equal": "at least {ge:g}",
-    "less_than": "less than {lt:g}",
-    "less_than_equal": "at most {le:g}",
+    "a number": ("float_type", "float_parsing"),
+    "a whole number": ("int_type", "int_parsing", "int_from_float", "int_parsing_size"),
+    "true or false": ("bool_type", "bool_parsing"),
+    "text": ("string_type",),
+    "a list": ("list_type", "tuple_type"),
+    "a table": ("dict_type", "model_type", "model_attributes_type"),
+    "a finite number": ("finite_number",),
+    "one of {expected}": ("literal_error",),
+    "of the form {pattern}": ("string_pattern_mismatch",),
+    "greater than {gt:g}": ("greater_than",),
+    "at least {ge:g}": ("greater_than_equal",),
+    "less than {lt:g}": ("less_than",),
+    "at most {le:g}": ("less_than_equal",),
 }
-"""By the beginning of the name that pydantic has for what is wrong; the longest one counts."""
+"""With the names that pydantic has for what is wrong then."""
 
 
 def must_be(kind: str, limits: Mapping[str, object]) -> str:
     """Such as "must be at least 1"; "" for what only the check itself can tell. kind, limits: an
     error's `type` and `ctx`."""
-    known = [name for name in _MUST_BE if kind == name or kind.startswith(f"{name}_")]
-    if not known:
-        return ""
-    return f"must be {_MUST_BE[max(known, key=len)].format(**limits)}"
+    words = next((words for words, types in _MUST_BE.items() if kind in types), "")
+    return f"must be {words.format(**limits)}" if words else ""
 
 
 def of_problem(problem: Mapping[str, object]) -> str:

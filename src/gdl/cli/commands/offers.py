@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from gdl.cli import exit_codes
-from gdl.cli.amounts import check_bid
+from gdl.cli.amounts import check_bid, check_load
 from gdl.cli.completions import model_names
 from gdl.cli.offer_words import FilterArgument, filter_of
 from gdl.cli.options import (
@@ -122,6 +122,13 @@ def offers(
     Offers with other GPUs or from other providers than requested are only counted.
     """
     check_bid(wanted.interruptible, wanted.bid)
+    check_load(
+        wanted.model,
+        context=wanted.context,
+        concurrency=wanted.concurrency,
+        quantization=wanted.quantization,
+        text_only=wanted.text_only,
+    )
 
     async def body(session: Session) -> int:
         from gdl.cli.volume_for import mounting

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from gdl.cli import exit_codes
+from gdl.cli.amounts import check_load
 from gdl.cli.completions import model_names
 from gdl.cli.deploy_options import DeployOptions
 from gdl.cli.fleet_options import FleetOptions
@@ -114,6 +115,13 @@ def watch(
     if wait.rent and filled.model is None:
         raise typer.BadParameter("--rent deploys a model: name it with --model")
     filled.check()
+    check_load(
+        filled.model,
+        context=filled.context,
+        concurrency=filled.concurrency,
+        quantization=filled.quantization,
+        text_only=filled.text_only,
+    )
 
     async def body(session: Session) -> int:
         if wait.rent:
