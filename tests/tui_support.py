@@ -40,7 +40,7 @@ from gdl.domain.money import Balance, CostReport
 from gdl.domain.offers import Exclusion, Offer, OfferQuery, RankedOffer
 from gdl.domain.phase import Billing, Phase
 from gdl.domain.ranking import FitOf, Ranking, by_total
-from gdl.domain.readings import CheckRound, GpuLoad
+from gdl.domain.readings import CheckRound, GpuLoad, Traffic
 from gdl.domain.remedies import Remedy, RemedyKind
 from gdl.domain.session import Session, SessionStatus
 from gdl.domain.session_price import Charged, SessionNeeds
@@ -208,6 +208,7 @@ class ScriptedOrchestrator:
         self.left_out: list[Exclusion] = []
         self.sample: HealthSample | None = None
         self.gpu: GpuLoad | None = None
+        self.traffic: Traffic | None = None
         self.rounds: list[CheckRound] = []
         self.usual: dict[Phase, float] = {}
         self.rows: list[SessionRow] = []
@@ -602,7 +603,7 @@ class ScriptedEndpoints:
         raise NotImplementedError
 
     def readings(self, deployment_id: str) -> Readings:
-        return Readings(self._o.sample, self._o.gpu, self._o.rounds)
+        return Readings(self._o.sample, self._o.gpu, self._o.rounds, self._o.traffic)
 
 
 class ScriptedBenchmarks:

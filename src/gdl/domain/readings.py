@@ -31,6 +31,15 @@ class GpuLoad:
 
 
 @dataclass(frozen=True, slots=True)
+class Traffic:
+    """Bytes that a machine received and sent since its network came up: of a rented one mostly
+    since it was started, downloads and tunnel and all."""
+
+    received: int
+    sent: int
+
+
+@dataclass(frozen=True, slots=True)
 class CheckRound:
     """All health checks at one time."""
 

@@ -9,7 +9,7 @@ from gdl.domain.chat import ChatDone, ChatMessage, ChatOptions, ChatPiece
 from gdl.domain.health import HealthSample
 from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.phase import Billing, Phase
-from gdl.domain.readings import CheckRound, GpuLoad
+from gdl.domain.readings import CheckRound, GpuLoad, Traffic
 from gdl.domain.secret import Secret
 from gdl.domain.session import Session
 
@@ -183,8 +183,10 @@ class ChatPartner:
 class Readings:
     """What is measured of a deployment of this process while its server runs. health: the latest
     sample, None unless it is held. gpu: what its GPUs do, None before the server starts. rounds:
-    the latest rounds of health checks, oldest first."""
+    the latest rounds of health checks, oldest first. traffic: of the whole machine, as of a minute
+    ago at most; None until it serves."""
 
     health: HealthSample | None = None
     gpu: GpuLoad | None = None
     rounds: Sequence[CheckRound] = ()
+    traffic: Traffic | None = None

@@ -1,4 +1,5 @@
-"""What the GPUs do while a server runs on them: the latest reading, for whoever shows it."""
+"""What the GPUs do while a server runs on them, and what goes through the machine's network: the
+latest readings, for whoever shows them."""
 
 from __future__ import annotations
 
@@ -11,10 +12,13 @@ from gdl.domain.phase import Phase
 from gdl.domain.readings import GpuLoad
 from gdl.host.gpu import GpuStatus, gpu_status
 from gdl.host.process_stats import ProcessStats
+from gdl.host.traffic import COMMAND, traffic_of
 from gdl.orchestrator.deployment.context import Deployment
 
 LOOK_EVERY_S = 5.0
 """nvidia-smi costs the machine some tens of milliseconds a time."""
+TRAFFIC_EVERY = 12
+"""Looks at the GPUs until the traffic is read again."""
 _STARTS = (Phase.STARTING, Phase.LOADING)
 """Others look at the machine then, and tell of its GPUs too."""
 
@@ -44,8 +48,9 @@ def of_status(status: GpuStatus) -> GpuLoad | None:
 
 
 async def watch(deployment: Deployment, runner: CommandRunner, ended: asyncio.Event) -> None:
-    """Keep `deployment.gpu` fresh until the server has ended. A machine out of reach, or without
-    a GPU, has no reading."""
+    """Keep the readings of GPUs and traffic fresh until the server has ended. A machine out of
+    reach, or without a GPU, has no reading of that; the last one of the traffic stays."""
+    looks = 0
     try:
         while not ended.is_set():
             has_gpu = deployment.rental is not None and deployment.rental.has_gpu
@@ -54,8 +59,18 @@ async def watch(deployment: Deployment, runner: CommandRunner, ended: asyncio.Ev
                     deployment.readings.gpu = of_status(await gpu_status(runner))
                 except SshError:
                     deployment.readings.gpu = None
+            if deployment.state.phase is Phase.SERVING:
+                if looks % TRAFFIC_EVERY == 0:
+                    await _read_traffic(deployment, runner)
+                looks += 1
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_EVERY_S):
                     await ended.wait()
     finally:
         deployment.readings.gpu = None
+
+
+async def _read_traffic(deployment: Deployment, runner: CommandRunner) -> None:
+    with contextlib.suppress(SshError):
+        told = traffic_of((await runner.run(COMMAND)).stdout)
+        deployment.readings.traffic = told or deployment.readings.traffic

@@ -96,7 +96,7 @@ class SessionEndpoints:
         if deployment is None:
             return Readings()
         live = deployment.readings
-        return Readings(live.health, live.gpu, tuple(live.rounds))
+        return Readings(live.health, live.gpu, tuple(live.rounds), live.traffic)
 
     async def estimates(self, deployment_id: str) -> Mapping[Phase, float]:
         past = await history.phase_times(self._journal, self._backend_names, deployment_id)

@@ -43,7 +43,8 @@ async def machine_fields_of(context: AppContext, row: SessionRow) -> Fields:
     attempts = followed.state.attempts if followed is not None else ()
     of_it = (each for each in attempts if each.session_id == row.session.id)
     attempt = next(of_it, None)
-    return machine_fields(row, shell, attempt.facts if attempt is not None else None)
+    traffic = context.orchestrator.endpoints.readings(row.deployment_id or "").traffic
+    return machine_fields(row, shell, attempt.facts if attempt is not None else None, traffic)
 
 
 async def confirm_destroy(context: AppContext, rows: Sequence[SessionRow]) -> bool:

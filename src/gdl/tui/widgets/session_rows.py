@@ -11,10 +11,11 @@ from rich.text import Text
 from gdl.domain.clock import day_and_time
 from gdl.domain.host import HostFacts
 from gdl.domain.money import dollars
+from gdl.domain.readings import Traffic
 from gdl.domain.session import SessionStatus
 from gdl.orchestrator.api.views import PastDeployment, SessionRow
 from gdl.presentation.durations import hours_left
-from gdl.presentation.hardware import gpu_name
+from gdl.presentation.hardware import gigabytes, gpu_name
 from gdl.presentation.lines import plain
 from gdl.presentation.money import hourly, in_cell, price
 from gdl.tui.widgets.fields import Fields
@@ -88,9 +89,15 @@ def in_short(row: SessionRow, cost: float) -> str:
     )
 
 
-def machine_fields(row: SessionRow, shell: Sequence[str], facts: HostFacts | None) -> Fields:
+def machine_fields(
+    row: SessionRow,
+    shell: Sequence[str],
+    facts: HostFacts | None,
+    traffic: Traffic | None = None,
+) -> Fields:
     """How the machine is entered, and what was found on it. shell: the words of a command that
-    enters it, none where it cannot be entered. facts: of its preflight, where that was here."""
+    enters it, none where it cannot be entered. facts: of its preflight, where that was here.
+    traffic: where it serves for a deployment of this process."""
     ssh = row.session.ssh
     fields: list[tuple[str, Text | str]] = []
     if ssh is not None and not row.ended:
@@ -102,6 +109,9 @@ def machine_fields(row: SessionRow, shell: Sequence[str], facts: HostFacts | Non
         if driver := plain(facts.driver or "", 20):
             fields.append(("Driver", f"{driver}, CUDA {plain(facts.cuda or '-', 20)}"))
         fields.append(("Disk", f"{facts.disk_free_gib:.0f} GiB free at the inspection"))
+    if traffic is not None:
+        received, sent = (gigabytes(each / 1e9) for each in (traffic.received, traffic.sent))
+        fields.append(("Traffic", f"{received} received, {sent} sent since the machine started"))
     return fields
 
 
