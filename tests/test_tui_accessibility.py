@@ -10,10 +10,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from textual.app import App
+from textual.widget import Widget
 from textual.widgets import Checkbox
 
 import pictures
 from gdl.tui.legible import LEAST_CONTRAST, Rgb, contrast, legible, luminance
+from gdl.tui.widgets.key_bar import KeyBar
 from pictures import Run
 from test_tui_snapshots import at, open_deployment, settle
 from tui_pilot import screen_text
@@ -88,6 +90,37 @@ async def test_every_theme_can_be_read() -> None:
     assert not bad
 
 
+async def test_the_keys_take_the_colours_of_another_theme() -> None:
+    app, _ = make_app()
+    async with app.run_test(size=(100, 30)) as pilot:
+        await settle(pilot)
+        bar = app.screen.query_one(KeyBar)
+        for name in ("textual-light", "nord", "textual-dark"):
+            app.theme = name
+            await settle(pilot, lambda: drawn(bar) == bar.get_component_rich_style("key-bar--key"))
+
+
+def drawn(bar: KeyBar) -> object:
+    """The style of the first key, as it is shown."""
+    return bar._said.spans[0].style
+
+
+async def test_an_empty_field_of_a_window_can_be_seen() -> None:
+    app, orchestrator = make_app()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await open_deployment(pilot, orchestrator, to_remedy)
+        await pilot.press("m")
+        await settle(pilot, lambda: bool(app.screen.query(".field-row Input")))
+        for name in ("textual-light", "textual-dark"):
+            app.theme = name
+            await pilot.pause()
+            field = app.screen.query(".field-row Input").last()
+            around = field.parent
+            assert isinstance(around, Widget)
+            one, other = field.background_colors[1], around.background_colors[1]
+            assert contrast(one.rgb, other.rgb) > 1.15
+
+
 def least(app: App[None]) -> dict[str, float]:
     """What is on the screen and hard to read, with its contrast."""
     found = {}
@@ -109,7 +142,7 @@ def says_by_colour(run: Run) -> bool:
     return saturation > 0.5 and 0.15 < lightness < 0.9 and (hue < 0.42 or hue > 0.9)
 
 
-CURVES = re.compile(r"[xo+#]+")
+CURVES = re.compile(r"[xo+#•]+")
 """The marks by which curves of a chart are told apart."""
 
 

@@ -168,7 +168,7 @@ async def test_usual_times_stand_beside_the_elapsed_ones() -> None:
         # 51 s of the installation are left, then 7 + 41 + 4.
         row = next(line for line in lines if line.startswith(" · Serve"))
         assert row.split()[:4] == ["·", "Serve", "in", "~1:43"]
-        assert "Spent on attempt 1" in screen_text(app)
+        assert "Cost of attempt 1" in screen_text(app)
 
 
 @long

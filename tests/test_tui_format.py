@@ -140,7 +140,7 @@ def test_every_moment_of_a_deployment_can_be_drawn(
                 assert all(cell_len(line) <= width for line in lines)
         text, kind = status(followed, now, PanelSize(80, 4), moving=True)
         seen.add(kind)
-        drawn = (text, headline(followed.state, now), timeline(followed))
+        drawn = (text, headline(followed.state, now, 78), timeline(followed, 40))
         tables = (checks(followed, now), benchmark(followed, now), answers(followed))
         for part in (*drawn, *tables):
             console.print(part)
@@ -165,7 +165,7 @@ def test_a_provider_that_is_set_aside_is_not_told_to_be_excluded() -> None:
     for brief in (True, False):
         told = rail(followed, START, RailSize(38, brief)).plain
         assert "set aside" in told.lower() and "excluded" not in told.lower()
-    lines = timeline(followed).plain
+    lines = timeline(followed, 0).plain
     assert f"{why}; others are tried first" in lines
     assert "Excluded: provider tensordock" in lines
     assert "Included again: provider tensordock" in lines

@@ -203,7 +203,7 @@ def _as_number(field: Field, text: str) -> float | None:
         number = float(re.sub(r"(?i)^\$|%$|gb$|/h$|h$|mbit/s$|mbps$", "", text))
     except ValueError:
         return None
-    if not math.isfinite(number):
+    if not math.isfinite(number):  # "nan" would let nothing pass without a word
         return None
     # Shares are told in percent; who writes 0.99 means 99.
     return number * 100 if field.most == 100 and "%" not in text and 0 < number < 1 else number
@@ -232,13 +232,20 @@ def _other_sign(field: Field, sign: str, value: str) -> tuple[str, str]:
     """What is wrong with an operator that the field does not take, and what to write."""
     if field.name == "fit" and _as_number(field, value) is not None:
         return "fit is yes or no", f"for the GB left free: spare{sign}{plain(value, 20)}"
-    better = _MEANT_SIGN.get(sign, "")
+    better = _MEANT_SIGN.get(sign) or _once(sign)
     if better not in field.operators:
         better = "=" if field.kind is Kind.NUMBER else ":"
     what = f"{field.name} takes no {sign}"
     if field.kind is not Kind.NUMBER and set(sign) & set("<>"):
         what = f"{field.name} is {_article(field)}, not a number"
     return what, f"write {field.name}{better}{plain(value, 20) or '…'}"
+
+
+def _once(sign: str) -> str:
+    """What was meant by an operator that is written twice, or with another: "<" by "<<"."""
+    signs = set(sign.replace("≤", "<=").replace("≥", ">="))
+    way = signs & set("<>")
+    return (way.pop() + "=" * ("=" in signs)) if len(way) == 1 else ""
 
 
 def _article(field: Field) -> str:

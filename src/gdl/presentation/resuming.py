@@ -7,7 +7,7 @@ from typing import Protocol
 
 from gdl.domain.money import dollars
 from gdl.presentation.durations import clock_time
-from gdl.presentation.hardware import HasGpus, machine
+from gdl.presentation.hardware import HasGpus, gpus
 
 
 class HasMachine(HasGpus, Protocol):
@@ -22,8 +22,8 @@ class HasMachine(HasGpus, Protocol):
 
 
 def machine_that_you_have(row: HasMachine, now: datetime) -> str:
-    """Such as "the machine that you have (1 x RTX 4090, since 0:07, $0.02)"."""
-    told = [machine(row), f"since {clock_time((now - row.since).total_seconds())}"]
+    """Such as "the machine that you have (RTX 4090, for 0:07, $0.02 so far)"."""
+    told = [gpus(row), f"for {clock_time((now - row.since).total_seconds())}"]
     if row.price_per_hour:
-        told.append(dollars(row.cost))
+        told.append(f"{dollars(row.cost)} so far")
     return f"the machine that you have ({', '.join(part for part in told if part)})"

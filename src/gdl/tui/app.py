@@ -311,10 +311,10 @@ class GdlApp(App[None]):
 
     def on_key(self, event: Key) -> None:
         """A key that is offered and does nothing says why."""
-        from gdl.tui.screens.base import GdlScreen
+        from gdl.tui.screens.base import Explains
 
         bound = self.screen.active_bindings.get(event.key)
-        if bound is not None and not bound.enabled and isinstance(self.screen, GdlScreen):
+        if bound is not None and not bound.enabled and isinstance(self.screen, Explains):
             self.say(self.screen.why_not(bound.binding.action), severity="warning")
 
     def on_click(self, event: Click) -> None:

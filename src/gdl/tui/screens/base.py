@@ -16,8 +16,18 @@ from gdl.tui.widgets.cost_bar import CostBar
 from gdl.tui.widgets.key_bar import KeyBar
 from gdl.tui.widgets.top_bar import TopBar
 
+READ_ONLY = "this run is read-only: nothing is rented, changed or destroyed"
 
-class GdlScreen(Screen[None]):
+
+class Explains:
+    """A screen or window that says why a key that it offers cannot be used."""
+
+    def why_not(self, action: str) -> str:
+        """Why an action that is offered cannot be done now."""
+        return READ_ONLY
+
+
+class GdlScreen(Explains, Screen[None]):
     """A main screen. Subclasses yield their `body` and draw in `refresh_view`, which is called
     after every change of the store, once a second, and when the screen comes to the front."""
 
@@ -111,7 +121,3 @@ class GdlScreen(Screen[None]):
         if action == "maximize":
             return self.maximized is not None or self._focused_pane is not None
         return True
-
-    def why_not(self, action: str) -> str:
-        """Why an action that is offered cannot be done now."""
-        return "this run is read-only: nothing is rented, changed or destroyed"

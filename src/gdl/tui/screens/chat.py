@@ -110,7 +110,7 @@ class ChatScreen(GdlScreen):
         if followed is None:
             text = Text(f"saved · {one.title}", no_wrap=True, overflow="ellipsis")
         else:
-            text = headline(followed.state, followed.clock(self.now))
+            text = headline(followed.state, followed.clock(self.now), self.app.size.width - 2)
         if words := option_words(one.options):
             text.append(f" · {words}", "dim")
         return text
@@ -259,10 +259,14 @@ class ChatScreen(GdlScreen):
         one = self.conversation
         if action in ("stop", "leave"):
             return one.running is (action == "stop")
-        if action in ("copy", "options"):
+        if action == "options":
             return self._serving is not None
+        if action == "copy":
+            return (on := self._serving) is not None and client_call(on.state) is not None
         if action == "clear":
             return bool(one.turns)
+        if action == "thoughts":
+            return any(turn.reasoning for turn in one.turns)
         if action == "copy_answer":
             return any(turn.said for turn in one.turns)
         return super().check_action(action, parameters)

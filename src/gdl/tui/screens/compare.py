@@ -144,6 +144,15 @@ class CompareScreen(GdlScreen):
             return None
         return super().check_action(action, parameters)
 
+    def why_not(self, action: str) -> str:
+        if action == "model":
+            return "no model serves here: the measurements of all are shown"
+        if action == "sweep" and self._since is not None:
+            return "a sweep is under way: one at a time"
+        if action == "sweep" and self._ident is None:
+            return "nothing serves here that could be measured"
+        return super().why_not(action)
+
     def action_model(self) -> None:
         self._only = None if self._only else self._model
         self.action_refresh()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 from textual import work
 from textual.app import ComposeResult
@@ -97,7 +98,7 @@ class DeployDialog(Modal[Choice | None]):
             words = (
                 f"If it fails, try the next offer automatically (up to {self._attempts} machines)"
             )
-        with Vertical(classes="dialog"):
+        with Vertical(classes="dialog -several" if several else "dialog"):
             yield Static(Text(f"Deploy this model on {title}?", "bold"), classes="dialog-title")
             with Scroll(classes="dialog-body", can_focus=len(self._offers) > 8):
                 yield Static(fields_table(self._fields()))
@@ -122,7 +123,7 @@ class DeployDialog(Modal[Choice | None]):
     def _fields(self) -> Fields:
         model = [("Model", Text(plain(self._model, 120), "bold")), ("", Text(self._load))]
         if len(self._offers) > 1:
-            lines = [Text(_in_short(ranked), "bold") for ranked in self._offers]
+            lines = [Text(line, "bold") for line in _in_short(self._offers)]
             machines = list(zip(("Machines", *[""] * len(lines)), lines, strict=False))
             return [*model, *machines]
         ranked = self._offers[0]
@@ -219,9 +220,16 @@ class DeployDialog(Modal[Choice | None]):
             self.dismiss(None)
 
 
-def _in_short(ranked: RankedOffer) -> str:
-    offer = ranked.offer
-    return (
-        f"{hourly(offer.price_per_hour)}  {gpus(offer)}, {fit(ranked)}"
-        f"  {plain(offer.provider, 20)}  {plain(offer.id, 30)}"
-    )
+def _in_short(offers: Sequence[RankedOffer]) -> list[str]:
+    """A line for each, the same things below each other."""
+    parts = [
+        (
+            hourly(ranked.offer.price_per_hour),
+            f"{gpus(ranked.offer)}, {fit(ranked)}",
+            plain(ranked.offer.provider, 20),
+            plain(ranked.offer.id, 30),
+        )
+        for ranked in offers
+    ]
+    widths = [max(map(cell_len, column)) for column in zip(*parts, strict=True)]
+    return ["  ".join(map(set_cell_size, told, widths)).rstrip() for told in parts]

@@ -25,7 +25,8 @@ from gdl.tui.widgets.log_pane import LogPane, LogTabs
 from gdl.tui.widgets.phase_rail import RailSize, rail
 from gdl.tui.widgets.scroll import Scroll
 from gdl.tui.widgets.status_panel import base_url, headline, status
-from gdl.tui.widgets.timeline import timeline
+from gdl.tui.widgets.timeline import Timeline
+from gdl.tui.widgets.try_again import TryAgain
 
 PANES = ("install", "engine", "timeline")
 _WIDE, _TALL = 110, 34
@@ -34,16 +35,8 @@ _WIDE, _TALL = 110, 34
 Command = Callable[[AppContext, Followed], Awaitable[None]]
 _SPENDS = frozenset(
     {
-        "shell",
-        "retry",
-        "next_offer",
-        "exclude",
-        "fix",
-        "change",
-        "automatic",
-        "cancel",
-        "release",
-        "keep",
+        *("shell", "retry", "next_offer", "exclude", "fix", "change", "automatic"),
+        *("cancel", "release", "keep"),
     }
 )
 _ON_A_DEPLOYMENT = _SPENDS | {
@@ -138,6 +131,7 @@ class DeploymentScreen(GdlScreen):
             yield LiveText(id="headline")
             with Scroll(id="status", can_focus=False):
                 yield LiveText(id="status-text")
+            yield TryAgain()
             yield AttemptBar(id="attempts")
             with Horizontal(id="middle"):
                 with Scroll(id="rail", can_focus=False):
@@ -148,7 +142,7 @@ class DeploymentScreen(GdlScreen):
                     with TabPane(engine.log_title, id="engine"):
                         yield self._log(f"{engine.display_name} has not started.", "engine")
                     with TabPane("Timeline", id="timeline"), Scroll():
-                        yield LiveText(id="timeline-text")
+                        yield Timeline(id="timeline-text")
 
     def _log(self, empty: str, name: str) -> LogPane:
         return LogPane(empty, name=name, id=f"{name}-log", blink=not self.context.reduced_motion)
@@ -171,8 +165,9 @@ class DeploymentScreen(GdlScreen):
 
     def _draw(self, followed: Followed) -> None:
         now, state = self.now, followed.state
-        self.query_one("#headline", LiveText).say(headline(state, followed.clock(now)))
         size = self.app.size
+        line = headline(state, followed.clock(now), size.width - 2)
+        self.query_one("#headline", LiveText).say(line)
         tall = size.height >= _TALL
         panel_size = PanelSize(size.width - 2, 10 if tall else 3)
         text, kind = status(followed, now, panel_size, moving=not self.context.reduced_motion)
@@ -180,6 +175,8 @@ class DeploymentScreen(GdlScreen):
         if not panel.has_class(f"-{kind}"):
             panel.set_classes(f"-{kind}")
         self.query_one("#status-text", LiveText).say(text)
+        can = self.check_action("retry", ()) is True and kind == "failed"
+        self.query_one(TryAgain).display = can and followed.shown is state.attempt
         self.query_one(AttemptBar).show(state, followed.shown)
         width = 38 if size.width >= _WIDE else 26
         self.query_one("#rail", Scroll).styles.width = width + 4
@@ -192,7 +189,7 @@ class DeploymentScreen(GdlScreen):
         if tab.label_text != title:
             tab.label = Content(title)
         if self.query_one(TabbedContent).active == "timeline":
-            self.query_one("#timeline-text", LiveText).say(timeline(followed))
+            self.query_one(Timeline).show(followed)
         self._follow_the_work(followed)
 
     def _follow_the_work(self, followed: Followed) -> None:
@@ -206,7 +203,7 @@ class DeploymentScreen(GdlScreen):
 
     def on_tabbed_content_tab_activated(self, event: TabbedContent.TabActivated) -> None:
         if event.pane.id == "timeline" and (followed := self.context.store.followed) is not None:
-            self.query_one("#timeline-text", LiveText).say(timeline(followed))
+            self.query_one(Timeline).show(followed)
 
     def _focus_pane(self) -> None:
         pane = self.query_one(TabbedContent).active_pane
@@ -221,6 +218,9 @@ class DeploymentScreen(GdlScreen):
     def action_next_pane(self) -> None:
         active = self.query_one(TabbedContent).active
         self._show_pane(PANES[(PANES.index(active) + 1) % len(PANES)])
+
+    def on_button_pressed(self) -> None:
+        self.action_retry()
 
     # What can be done now
 
@@ -238,11 +238,15 @@ class DeploymentScreen(GdlScreen):
             bool(followed.checks),
             bool(followed.trouble),
             self._available("shell", followed),
+            self._available("cancel", followed),
+            len(self.context.store.deployments) > 1,
             base_url(followed.state),
         )
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         followed = self.context.store.followed
+        if action == "step":
+            return len(self.context.store.deployments) > 1
         if not self._available(action, followed):
             return False
         if action == "attempt" and followed is not None:

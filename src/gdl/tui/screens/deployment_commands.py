@@ -14,6 +14,7 @@ from gdl.domain.decisions import AfterFailure, AfterServing
 from gdl.domain.deployment import DeploymentState
 from gdl.domain.errors import GdlError
 from gdl.domain.money import dollars
+from gdl.domain.phase import Phase
 from gdl.domain.spec import DeploymentSpec
 from gdl.presentation.hardware import gpus
 from gdl.presentation.lines import plain
@@ -42,7 +43,9 @@ def available(action: str, followed: Followed, *, keeps: bool) -> bool:
 
 
 def _under_way(followed: Followed) -> bool:
-    return followed.state.finished is None and not followed.holds
+    """Neither serving, nor over, nor about to be: its machine is released by now."""
+    state = followed.state
+    return state.finished is None and state.phase is not Phase.STOPPING and not followed.holds
 
 
 def _can_retry(followed: Followed) -> bool:
@@ -58,6 +61,8 @@ def _can_enter(followed: Followed) -> bool:
     """Its machine is known, and has not been released after a failure."""
     state, attempt = followed.state, followed.state.attempt
     if attempt is None or attempt.facts is None or state.finished is not None:
+        return False
+    if state.phase is Phase.STOPPING:
         return False
     return attempt.failure is None or state.offered is not None
 
@@ -236,8 +241,8 @@ async def release(context: AppContext, followed: Followed) -> None:
 
 async def keep(context: AppContext, followed: Followed) -> None:
     note = (
-        "The tunnel closes, the model goes on serving on the machine, and the machine goes on\n"
-        "billing until it is destroyed or its time is over. 4 Sessions attaches to it again."
+        "The tunnel closes, the model goes on serving on the machine, and the machine goes on"
+        " billing until it is destroyed or its time is over. 4 Sessions attaches to it again."
     )
     title, yes = "Leave it serving?", "Leave it"
     if await _confirmed(context, followed, title, note, yes, destroys=False):

@@ -18,6 +18,7 @@ from gdl.domain.fleet_view import FleetView
 from gdl.presentation.lines import plain
 from gdl.presentation.words import plural
 from gdl.tui.context import context_of
+from gdl.tui.screens.base import Explains
 from gdl.tui.screens.dialogs import Confirm
 from gdl.tui.widgets import fleet_rows
 from gdl.tui.widgets.keyed_table import KeyedTable
@@ -25,11 +26,10 @@ from gdl.tui.widgets.live_text import LiveText
 
 REFRESH_EVERY_S = 2.0
 _NONE = "There is no fleet. `gdl-tui deploy MODEL --replicas 3` creates one."
-_KEYS = "+ one more · - one less · D releases all · Enter opens one · Esc closes"
 _CHANGES = frozenset({"grow", "shrink", "release", "go_on"})
 
 
-class FleetScreen(ModalScreen[None]):
+class FleetScreen(Explains, ModalScreen[None]):
     AUTO_FOCUS = "#replicas"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("plus,a", "grow", "One more", id="fleet.grow", tooltip="Add one replica"),
@@ -90,7 +90,7 @@ class FleetScreen(ModalScreen[None]):
         )
         table, view = self.query_one("#replicas", KeyedTable), self._view
         table.display = view is not None
-        self.query_one("#fleet-keys", LiveText).say(_KEYS if view is not None else "Esc closes")
+        self.query_one("#fleet-keys", LiveText).say(self._key_line(view))
         if view is None:
             title.say(Text("Fleets", "bold"))
             told.say(Text(_NONE if self._asked else "Asking…"))
@@ -101,6 +101,20 @@ class FleetScreen(ModalScreen[None]):
         table.show_rows(list(by_id), lambda key: fleet_rows.replica(by_id[key], now))
         self.refresh_bindings()
 
+    def _key_line(self, view: FleetView | None) -> str:
+        """What can be done with this fleet now."""
+        if view is None:
+            return "Esc closes"
+        changes = "" if context_of(self).read_only else "D releases all · "
+        if changes and view.runs:
+            changes = f"+ one more · - one less · {changes}"
+        return f"{changes}Enter opens one · Esc closes"
+
+    def why_not(self, action: str) -> str:
+        if action in ("grow", "shrink") and not context_of(self).read_only:
+            return "no gdl-tui works on this fleet: c goes on with it, then it can be changed"
+        return super().why_not(action)
+
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         view = self._view
         if action in _CHANGES and context_of(self).read_only:
@@ -108,7 +122,7 @@ class FleetScreen(ModalScreen[None]):
         if action == "go_on":
             return view is not None and view.resumable
         if action in ("grow", "shrink"):
-            return view is not None and view.runs
+            return view is not None and (view.runs or None)
         if action == "next":
             return len(self._fleets) > 1
         return action not in ("release", "open", "copy") or view is not None
@@ -123,14 +137,18 @@ class FleetScreen(ModalScreen[None]):
             self._draw()
 
     def action_copy(self) -> None:
-        if (view := self._view) is not None and view.endpoint:
+        if (view := self._view) is None:
+            return
+        if view.endpoint:
             context_of(self).copy(f"export OPENAI_BASE_URL={view.endpoint}", "its address")
+        else:
+            context_of(self).say("it has no address yet: one comes with the first that serves")
 
     def action_open(self) -> None:
         context, key = context_of(self), self.query_one("#replicas", KeyedTable).selected_key
         if key is None:
-            return
-        if key in context.orchestrator.deployments.active:
+            context.say("it has no replica yet")
+        elif key in context.orchestrator.deployments.active:
             self.dismiss()
             context.open_deployment(key)
         else:

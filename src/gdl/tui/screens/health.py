@@ -84,7 +84,7 @@ class HealthScreen(GdlScreen):
         else:
             now = self.now
             self.query_one("#health-head", LiveText).say(
-                headline(followed.state, followed.clock(now))
+                headline(followed.state, followed.clock(now), self.app.size.width - 2)
             )
             self._draw_now(followed)
             self._draw_tables(followed)
@@ -122,10 +122,24 @@ class HealthScreen(GdlScreen):
             self.query_one("#benchmark", Static).update(benchmark(followed, now))
             self.query_one("#answers", Static).update(answers(followed))
 
+    def why_not(self, action: str) -> str:
+        followed = self.context.store.followed
+        if followed is None:
+            return "no deployment is shown here: 1 shows the offers, 4 the sessions to attach to"
+        if action not in ("run_health", "run_bench") or self._can_measure(followed):
+            return super().why_not(action)
+        if followed.running:
+            return "a measurement is under way: one at a time"
+        if followed.state.finished is not None:
+            return "the deployment is over: nothing answers any more"
+        return "nothing answers yet: it can be measured once the model serves"
+
     def _can_measure(self, followed: Followed | None) -> bool:
         return followed is not None and followed.holds and not followed.running
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "step":
+            return len(self.context.store.deployments) > 1
         if action == "save" and self.context.store.followed is None:
             return None
         if action in ("run_health", "run_bench") and not self._can_measure(

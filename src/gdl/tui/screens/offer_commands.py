@@ -98,7 +98,10 @@ async def exclude(context: AppContext, choice: OfferChoice, selected: RankedOffe
         return await _exclude_offers(context, [ranked.offer for ranked in marked])
     if selected is not None and selected.offer.host_id is not None:
         return await _exclude_host(context, selected.offer)
-    if selected is None or not choice.exclude_provider(selected.offer.provider):
+    if selected is None:
+        return False
+    if not choice.exclude_provider(selected.offer.provider):
+        context.say(f"{selected.offer.provider} is excluded already · u includes it")
         return False
     context.say(f"{selected.offer.provider} is excluded · u includes it")
     return True

@@ -26,9 +26,9 @@ from gdl.tui.screens.offer_keys import BINDINGS
 from gdl.tui.widgets import offer_notes as notes
 from gdl.tui.widgets.details_pane import DetailsPane
 from gdl.tui.widgets.filter_row import FilterRow
-from gdl.tui.widgets.keyed_table import Column, KeyedTable, Row
+from gdl.tui.widgets.keyed_table import KeyedTable, Row
 from gdl.tui.widgets.live_text import LiveText
-from gdl.tui.widgets.offer_rows import COLUMNS, details, row
+from gdl.tui.widgets.offer_rows import COLUMNS, details, row, untold
 
 REFRESH_EVERY_S = 60.0
 REMEMBERED = ("offer", "machine", "host", "provider")
@@ -99,8 +99,7 @@ class OffersScreen(GdlScreen):
             self._takes_bids = any((terms := r.offer.terms) and terms.bid for r in offers)
             self._remembered = any(ranked.exclusion in REMEMBERED for ranked in offers)
             if self.drawable:
-                priced = any(ranked.usd_per_million is not None for ranked in offers)
-                self.query_one(KeyedTable).hide_columns(*([] if priced else ["million"]))
+                self.query_one(KeyedTable).hide_columns(*untold(offers))
                 if not self._order_chosen:
                     self._sorted_by = commands.cheapest_by(offers, query)
                     self.query_one(KeyedTable).mark_sorted(self._sorted_by, reverse=False)
@@ -193,7 +192,7 @@ class OffersScreen(GdlScreen):
         self.set_focus(self.query_one(KeyedTable) if self._shown else None)
 
     def action_sort(self) -> None:
-        keys = [column.key for column in COLUMNS if column.key in SORTS and self._visible(column)]
+        keys = [key for key in self.query_one(KeyedTable).shown_columns if key in SORTS]
         after = keys.index(self._sorted_by) + 1 if self._sorted_by in keys else 0
         self._order(keys[after % len(keys)], reverse=False)
 
@@ -204,9 +203,6 @@ class OffersScreen(GdlScreen):
         key = event.column
         if key in SORTS:
             self._order(key, reverse=key == self._sorted_by and not self._reverse)
-
-    def _visible(self, column: Column) -> bool:
-        return column.needed <= self.app.size.width
 
     def _order(self, key: str, *, reverse: bool) -> None:
         self._sorted_by, self._reverse, self._order_chosen = key, reverse, True

@@ -252,7 +252,10 @@ class SessionsScreen(GdlScreen):
 
     def action_mark(self) -> None:
         row = self.selected
-        if row is None or row.ended:
+        if row is None:
+            return
+        if row.ended:
+            self.context.say("it has ended already: nothing is left to destroy")
             return
         ident = row.session.id
         if ident in self._marked:
@@ -310,9 +313,11 @@ class SessionsScreen(GdlScreen):
     @work(exclusive=True, group="dialog")
     async def action_public(self) -> None:
         row = self.selected
-        if row is None or row.session.terminal:
+        if row is None:
             return
-        if row.session.id in self._publishing:
+        if row.session.terminal:
+            self.context.say("it has ended already: nothing is left to be reached")
+        elif row.session.id in self._publishing:
             self.context.say("still busy")
         elif await commands.confirm_public(self.context, row):
             self._publish(row)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
+from rich.cells import cell_len
 from rich.style import Style
 from rich.text import Text
 from textual import events
@@ -41,10 +43,11 @@ class AttemptBar(Static):
         text, self._spans = Text(no_wrap=True, overflow="ellipsis"), []
         text.append("Attempts ", "bold")
         chosen = self.get_component_rich_style("attempt-bar--shown", partial=True)
-        for attempt in _around(state.attempts, shown):
+        around = _around(state.attempts, shown)
+        for attempt, name in zip(around, _names(around, shown, self.size.width - 9), strict=True):
             start = len(text)
             style = chosen if attempt is shown else Style()
-            text.append(f" {mark_of(attempt, state)} {attempt.number} {_name(attempt)} ", style)
+            text.append(f" {mark_of(attempt, state)} {attempt.number} {name} ", style)
             self._spans.append((start, len(text), attempt.number))
             text.append(" ")
         hint = "  , . look at each"
@@ -67,8 +70,19 @@ def _around(attempts: tuple[AttemptState, ...], shown: AttemptState) -> tuple[At
     return attempts[start : start + 3]
 
 
-def _name(attempt: AttemptState) -> str:
-    return f"{plain(gpus(attempt), 14)} {plain(attempt.provider, 11)}"
+def _names(around: Sequence[AttemptState], shown: AttemptState, width: int) -> list[str]:
+    """Machine and provider of each; the machine alone of those that are not shown, where it is too
+    narrow for all. width: cells for the tabs; 0 before they have a size."""
+    machines = [plain(gpus(attempt), 14) for attempt in around]
+    whole = [
+        f"{machine} {plain(attempt.provider, 11)}"
+        for machine, attempt in zip(machines, around, strict=True)
+    ]
+    marked = sum(cell_len(f" ✓ {attempt.number}   ") for attempt in around)
+    if not 0 < width < marked - 1 + sum(map(cell_len, whole)):
+        return whole
+    at = around.index(shown)
+    return [*machines[:at], whole[at], *machines[at + 1 :]]
 
 
 def mark_of(attempt: AttemptState, state: DeploymentState) -> str:

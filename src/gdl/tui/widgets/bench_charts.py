@@ -60,7 +60,7 @@ class Chart(PlotextPlot):
             values = [number for _, number in points]
             label = plain(name, 16) if len(lines) > 1 else None
             if len(points) == 1:
-                dot = "x" if marker == "braille" else marker
+                dot = "•" if marker == "braille" else marker  # one of braille is hardly seen
                 plt.scatter(where, values, label=label, marker=dot, color=color)
             else:
                 plt.plot(where, values, label=label, marker=marker, color=color)

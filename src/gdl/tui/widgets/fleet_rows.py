@@ -19,13 +19,13 @@ from gdl.tui.widgets.keyed_table import Column, Row
 
 COLUMNS = (
     Column("state", "State", 12),
-    Column("machine", "Machine", 12, wish=20),
+    Column("machine", "Machine", 12, wish=20, most=46),
     Column("load", "Load", 6, right=True),
     Column("speed", "Tok/s", 6, right=True),
     Column("price", "$/h", 7, right=True),
     Column("cost", "Cost", 7, right=True),
     Column("since", "Since", 7, right=True),
-    Column("provider", "Provider", 12, needed=100),
+    Column("provider", "Provider", 12, needed=100, most=28),
     Column("id", "Deployment", 22, needed=110),
 )
 

@@ -52,7 +52,7 @@ class KeyBar(Static):
         super().notify_style_update()
         if self.is_attached and self.size.width:
             self._drawn_width = 0  # other colours: draw it in any case
-            self._show()
+            self.call_later(self._show)  # once those of the keys are there, too
 
     def _changed(self, screen: Screen[object]) -> None:
         if screen is self.screen:

@@ -21,14 +21,16 @@ from gdl.tui.widgets.growing_scroll import GrowingScroll
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """width: cells; wish: the width it grows to where it fits, columns further left first;
-    needed: the least terminal width at which the column is shown."""
+    """width: cells; wish: the width it grows to where it fits, columns further left first; most: to
+    which it grows once all have what they wish; needed: the least terminal width at which the
+    column is shown."""
 
     key: str
     title: str
     width: int
     needed: int = 0
     wish: int = 0
+    most: int = 0
     right: bool = False
 
 
@@ -106,6 +108,11 @@ class KeyedTable(GrowingScroll, can_focus=True, inherit_bindings=False):
         self._mark = (column, "▼" if reverse else "▲")
         self.refresh()
 
+    @property
+    def shown_columns(self) -> tuple[str, ...]:
+        """Their keys, from the left."""
+        return tuple(column.key for column, _width in self._laid_out)
+
     def hide_columns(self, *columns: str) -> None:
         """Show all columns that fit, but not these."""
         if self._hidden != columns:
@@ -170,12 +177,13 @@ class KeyedTable(GrowingScroll, can_focus=True, inherit_bindings=False):
         ]
         width = self.scrollable_content_region.width
         spare = width - sum(column.width + 1 for column in shown)
-        widths = []
-        for column in shown:
-            more = min(max(spare, 0), max(column.wish - column.width, 0))
-            spare -= more
-            widths.append((column, column.width + more))
-        return widths
+        widths = [column.width for column in shown]
+        for wished in ([column.wish for column in shown], [column.most for column in shown]):
+            for at, wish in enumerate(wished):
+                more = min(max(spare, 0), max(wish - widths[at], 0))
+                spare -= more
+                widths[at] += more
+        return list(zip(shown, widths, strict=True))
 
     # The cursor
 

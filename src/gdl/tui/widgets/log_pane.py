@@ -33,6 +33,9 @@ class FindLine(Input):
         Binding("escape", "leave", "End the search", id="find.end", tooltip="Leave the search"),
     ]
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return bool(self.value) if action == "find_step" else True
+
     def action_find_step(self, by: int) -> None:
         self.query_ancestor(LogPane).view.action_step(by)
 
@@ -105,6 +108,7 @@ class LogPane(Vertical):
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()
         self.view.search(event.value)
+        self.screen.refresh_bindings()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()

@@ -35,7 +35,7 @@ def line(row: ModelRow, width: int) -> Text:
     name, downloads, licence = _columns(width)
     text = Text(no_wrap=True, overflow="ellipsis")
     text.append(_cell(row.alias, name - 1), "bold")
-    size = "?" if row.size_gb is None else gigabytes(row.size_gb)
+    size = "-" if row.size_gb is None else gigabytes(row.size_gb)
     many = "-" if row.downloads is None else short_count(row.downloads)
     text.append(f" {size:>{_SIZE}}{many:>{downloads}} ")
     text.append(f"{_cell(row.license or '-', licence)} ", "dim")
@@ -56,7 +56,7 @@ def as_typed(typed: str, words: str, width: int) -> Text:
 
 def _fits(row: ModelRow) -> Text:
     if not row.fits:
-        return Text("…" if row.told_by else "?", "dim")
+        return Text("…" if row.told_by else "not known", "dim")
     yes = row.fits.startswith("yes")
     words = row.fits.partition(", ")[2] if yes else row.fits.removeprefix("no: ")
     return Text.assemble(("✓ ", "green") if yes else ("✗ ", "red"), plain(words, 200))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from rich.text import Text
@@ -22,22 +23,31 @@ COLUMNS = (
     Column("price", "$/h", 6, right=True),
     Column("session", "Session", 8, right=True),
     Column("million", "$/1M", 7, needed=100, right=True),
-    Column("gpu", "GPU", 12, wish=16),
+    Column("gpu", "GPU", 12, wish=16, most=46),
     Column("vram", "VRAM", 6, right=True),
-    Column("fit", "Fit", 17, wish=34),
+    Column("fit", "Fit", 17, wish=52),
     Column("cuda", "CUDA", 5, needed=120, right=True),
-    Column("place", "Place", 12, needed=92, wish=20),
+    Column("place", "Place", 12, needed=92, wish=20, most=32),
     Column("rel", "Rel.", 5, right=True),
     Column("conf", "Conf.", 6, needed=140, right=True),
-    Column("provider", "Provider", 11, wish=16),
+    Column("provider", "Provider", 11, wish=16, most=28),
     Column("age", "Age", 7, needed=140, right=True),
     Column("id", "Offer", 16, needed=120, wish=40),
 )
-"""All the money first, as it decides; a narrow terminal shows less, and d shows all of it. $/1M is
-shown once there is a figure for any."""
+"""All the money first, as it decides; a narrow terminal shows less, and d shows all of it."""
 FITS, TIGHT, OUT, MARKED = "✓", "~", "–", "●"
 _TIGHT_GB = 1.0
 """Less headroom than this is called tight: it leaves little for longer contexts."""
+
+
+def untold(offers: Sequence[RankedOffer]) -> tuple[str, ...]:
+    """The columns in which nothing would be said of any of these."""
+    told = {
+        "million": any(ranked.usd_per_million is not None for ranked in offers),
+        "conf": any(ranked.offer.confidence is not None for ranked in offers),
+        "age": any(ranked.offer.fetched_at is not None for ranked in offers),
+    }
+    return tuple(key for key, any_is in told.items() if not any_is)
 
 
 def row(ranked: RankedOffer, now: datetime, *, marked: bool = False) -> Row:

@@ -181,9 +181,10 @@ def _money(text: Text, followed: Followed, now: datetime, size: RailSize) -> Non
     if not size.brief:
         text.append("\n")
     clock = followed.clock(now)
-    _line(text, f"Spent on attempt {attempt.number}", dollars(attempt.cost(clock)), size.width, "")
+    cost = dollars(attempt.cost(clock))
+    _line(text, f"Cost of attempt {attempt.number}", cost, size.width, "")
     if len(state.attempts) > 1:
-        _line(text, "Spent on all", dollars(state.cost(clock)), size.width, "")
+        _line(text, "Cost of all", dollars(state.cost(clock)), size.width, "")
 
 
 def _ended_in(phase_now: Phase, attempt: AttemptState | None) -> Phase | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from rich.cells import cell_len
 from rich.text import Text
 
 from gdl.domain.agent_settings import Served
@@ -15,32 +16,38 @@ from gdl.presentation.durations import clock_time
 from gdl.presentation.endings import money_words
 from gdl.presentation.hardware import gpus
 from gdl.presentation.lines import plain
-from gdl.presentation.money import price
+from gdl.presentation.money import hourly
 from gdl.presentation.words import sentence
 from gdl.tui.store import Followed
 from gdl.tui.widgets.failure import PanelSize, failure, past_failure
 from gdl.tui.widgets.meters import bar
 from gdl.tui.widgets.phase_rail import phase_words
 
+_LEAST_NAMES = 24
+"""Cells for the names of model and machine together, however narrow it is."""
 _FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
 
-def headline(state: DeploymentState, now: datetime) -> Text:
-    """Model, machine, attempt and time, in one line."""
-    text = Text(no_wrap=True, overflow="ellipsis")
+def headline(state: DeploymentState, now: datetime, width: int) -> Text:
+    """Model, machine, attempt and time, in one line. width: cells; names are cut so that price and
+    time have their place."""
     spec, attempt = state.spec, state.attempt
-    text.append(plain(state.served_name or (spec.model if spec else "…"), 40), "bold")
+    where = of = ""
     if attempt is not None:
-        text.append(f" on {gpus(attempt)}")
-        where = f"{plain(attempt.provider, 16)}, {price(attempt.price_per_hour)}"
-        text.append(f" ({where}{'/h' if attempt.price_per_hour > 0 else ''})")
+        where = f" ({plain(attempt.provider, 16)}, {hourly(attempt.price_per_hour)})"
         if spec is not None and spec.max_attempts > 1:
             stays = "" if state.auto_failover else ", manual"
             # Counted as the plan counts them: an offer that was gone is no machine.
-            text.append(f" · machine {max(state.tried, 1)} of {spec.max_attempts}{stays}", "dim")
+            of = f" · machine {max(state.tried, 1)} of {spec.max_attempts}{stays}"
     if state.started_at is not None:
-        text.append(f" · {clock_time((now - state.started_at).total_seconds())}", "dim")
-    return text
+        of += f" · {clock_time((now - state.started_at).total_seconds())}"
+    name = Text(plain(state.served_name or (spec.model if spec else "…"), 60), "bold")
+    machine = Text(f" on {gpus(attempt)}" if attempt is not None else "")
+    cells = max(width - cell_len(where + of), _LEAST_NAMES)
+    machine.truncate(max(cells - name.cell_len, cells // 2), overflow="ellipsis")
+    name.truncate(cells - machine.cell_len, overflow="ellipsis")
+    parts = (name, machine, where, (of, "dim"))
+    return Text.assemble(*parts, no_wrap=True, overflow="ellipsis")
 
 
 def status(

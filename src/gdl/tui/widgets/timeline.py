@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import textwrap
+
+from rich.cells import cell_len
 from rich.text import Text
 
 from gdl.domain import events as ev
@@ -10,25 +13,57 @@ from gdl.domain.events import Recorded
 from gdl.domain.health import Condition
 from gdl.domain.money import dollars
 from gdl.presentation.durations import clock_time
-from gdl.presentation.hardware import machine
+from gdl.presentation.hardware import gpus
 from gdl.presentation.lines import plain
-from gdl.presentation.money import charge, price
-from gdl.presentation.words import sentence
+from gdl.presentation.money import charge, hourly
+from gdl.presentation.words import plural, sentence
 from gdl.tui.store import Followed
+from gdl.tui.widgets.live_text import LiveText
 from gdl.tui.widgets.phase_rail import phase_words
 
+_BEFORE = 9
+"""Cells of the time and the blanks after it."""
 
-def timeline(followed: Followed) -> Text:
-    """Every event that is worth a line; times since the start."""
+
+class Timeline(LiveText):
+    """Of a deployment; told again where the width is another."""
+
+    _shown: Followed | None = None
+
+    def show(self, followed: Followed) -> None:
+        self._shown = followed
+        self.say(timeline(followed, self.size.width))
+
+    def on_resize(self) -> None:
+        if self._shown is not None:
+            self.show(self._shown)
+
+
+def timeline(followed: Followed, width: int) -> Text:
+    """Every event that is worth a line; times since the start. width: cells; what goes on in the
+    next line stands below what it goes on from. 0 where it is not known yet."""
     text = Text()
     start = followed.state.started_at
+    wide = width - _BEFORE if width > 2 * _BEFORE else 0
     for recorded in followed.events:
         line, style = event_line(recorded, followed.state)
         if line:
             since = (recorded.at - start).total_seconds() if start else 0.0
-            text.append(f"{clock_time(since):>7}  ", "dim")
-            text.append(plain(line, 500) + "\n", style)
+            text.append(f"{clock_time(since):>{_BEFORE - 2}}  ", "dim")
+            text.append(_below(plain(line, 500), wide) + "\n", style)
     return text if text.plain else Text("Nothing has happened yet.")
+
+
+def _below(line: str, wide: int) -> str:
+    if not wide or cell_len(line) <= wide:
+        return line
+    return f"\n{' ' * _BEFORE}".join(textwrap.wrap(line, wide, break_on_hyphens=False))
+
+
+def _step_title(event: ev.StepFinished, state: DeploymentState) -> str:
+    """As it is told while it goes on."""
+    steps = (s for a in state.attempts if a.number == event.attempt for s in a.steps)
+    return next((step.title for step in steps if step.name == event.name), event.name)
 
 
 def event_line(recorded: Recorded, state: DeploymentState) -> tuple[str, str]:
@@ -37,12 +72,12 @@ def event_line(recorded: Recorded, state: DeploymentState) -> tuple[str, str]:
         case ev.DeploymentPlanned() as event:
             return f"Planned {event.model_id}", ""
         case ev.OffersRanked() as event:
-            return f"{event.suitable} suitable, {event.excluded} excluded", ""
+            return f"{plural(event.suitable, 'offer')} suitable, {event.excluded} excluded", ""
         case ev.AttemptStarted() as event:
             whole = event.expected
             about = f", about {dollars(whole.total)} in all" if whole is not None else ""
-            return f"Attempt {event.attempt}: {machine(event)} from {event.provider}, " + (
-                f"{price(event.price_per_hour)}{about}, offer {event.offer_id}"
+            return f"Attempt {event.attempt}: {gpus(event)} from {event.provider}, " + (
+                f"{hourly(event.price_per_hour)}{about}, offer {event.offer_id}"
             ), "bold"
         case ev.PhaseChanged() as event:
             words = phase_words(event.phase, state) + (f": {event.detail}" if event.detail else "")
@@ -58,7 +93,8 @@ def event_line(recorded: Recorded, state: DeploymentState) -> tuple[str, str]:
             return f"Billing: {event.billing.value}", ""
         case ev.StepFinished() as event:
             took = clock_time(event.seconds)
-            return f"{event.name}: {event.outcome} in {took} {event.detail}".rstrip(), ""
+            said = f"{sentence(_step_title(event, state))}: {event.outcome} in {took}"
+            return said + (f": {event.detail}" if event.detail else ""), ""
         case ev.ServerPlanned() as event:
             on = (f"The server is started with {event.capabilities.words}",)
             told = (*(on if event.capabilities.words else ()), *event.omitted)
@@ -71,11 +107,13 @@ def event_line(recorded: Recorded, state: DeploymentState) -> tuple[str, str]:
             words = "healthy again" if well else f"{condition.value}: {reason}"
             return f"The endpoint is {words}", "" if well else "yellow"
         case ev.Diagnosed() as event:
-            return f"Cause: {event.cause} Remedy: {event.remedy}", ""
+            remedy = f" Remedy: {event.remedy}" if event.remedy else ""
+            return f"Cause: {event.cause}{remedy}", ""
         case ev.RemedyApplied() as event:
             return f"Applying the fix: {event.text}", "bold"
         case ev.AttemptFailed() as event:
-            return f"✗ Failed: {event.message} {event.hint}".rstrip(), "red"
+            hint = f" · {sentence(event.hint)}" if event.hint else ""
+            return f"✗ Failed: {event.message}{hint}", "red"
         case ev.ExclusionSet(aside=True) as event:
             return f"{event.reason}; others are tried first", ""
         case ev.ExclusionSet() as event:
