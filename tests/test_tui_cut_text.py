@@ -49,7 +49,7 @@ async def test_long_names_leave_their_place_to_price_and_time() -> None:
         await show(pilot, orchestrator, lambda o, i: to_serving(o, i, which=BIG), spec)
         head = screen_text(app).splitlines()[1]
     assert "mistralai/Mistr… on 8x RTX PRO… (" in head
-    assert "$1.990/h) · attempt 1 of 3 · " in head
+    assert "$1.990/h) · machine 1 of 3 · " in head
 
 
 async def test_a_line_that_is_cut_ends_in_an_ellipsis() -> None:
