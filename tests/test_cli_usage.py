@@ -21,6 +21,9 @@ def scripted() -> Scripted:
 
 WRONG = (
     (("deplyo", "m"), "there is no command deplyo", "did you mean deploy or demo?"),
+    (("status",), "there is no command status", "did you mean sessions? `gdl-tui -h`"),
+    (("stop", "x"), "there is no command stop", "did you mean destroy?"),
+    (("config", "run"), "there is no command run", "hint: `gdl-tui config -h`"),
     (("",), "there is no command (empty)", "`gdl-tui -h`"),
     (("offers", "--max-prise", "1"), "there is no option --max-prise", "did you mean --max-price?"),
     (("config", "nope"), "there is no command nope", "`gdl-tui config -h`"),

@@ -19,6 +19,13 @@ _NO_COMMAND = re.compile(r"No such command '(?P<word>.*?)'\.")
 _TOO_MANY = re.compile(r"Got unexpected extra argument\S* \((?P<words>.*)\)", re.DOTALL)
 _NO_VALUE = re.compile(r"Option '(?P<option>\S+)' requires an argument")
 _MEANT = re.compile(r" (?:Did you mean (?P<commands>.+)\?|\(Possible options: (?P<options>.+)\))$")
+_ELSEWHERE = {
+    **dict.fromkeys(("status", "ps", "ls", "list"), "sessions"),
+    **dict.fromkeys(("stop", "down", "rm", "kill", "delete", "terminate", "release"), "destroy"),
+    **dict.fromkeys(("run", "launch", "up", "start", "rent", "create"), "deploy"),
+    **dict.fromkeys(("search", "find"), "offers"),
+}
+"""What a command does here that other tools call something else."""
 
 
 def told(error: typer.TyperException, arguments: Sequence[str]) -> UsageError:
@@ -27,13 +34,14 @@ def told(error: typer.TyperException, arguments: Sequence[str]) -> UsageError:
     message = error.format_message().strip()
     meant = _MEANT.search(message)
     message = _MEANT.sub("", message)
+    no_command = _NO_COMMAND.match(message)
     if prefix := _PREFIX.match(message):
         which = (prefix["which"] or "").strip("'[]").replace("'", "")
         message = _of_value(error) or message[prefix.end() :]
         message = about(which, message)
     elif no_option := _NO_OPTION.match(message):
         message = f"there is no option {no_option['word']}"
-    elif no_command := _NO_COMMAND.match(message):
+    elif no_command:
         message = f"there is no command {no_command['word'] or '(empty)'}"
     elif too_many := _TOO_MANY.match(message):
         message = f"unexpected argument: {too_many['words']}"
@@ -44,7 +52,9 @@ def told(error: typer.TyperException, arguments: Sequence[str]) -> UsageError:
     first = "" if arguments[0].startswith("-") else f" {arguments[0]}"
     where = getattr(getattr(error, "ctx", None), "command_path", f"gdl-tui{first}")
     hint = f"`{where} -h` shows the usage"
-    if meant is not None:
+    if no_command and where == "gdl-tui" and no_command["word"] in _ELSEWHERE:
+        hint = f"did you mean {_ELSEWHERE[no_command['word']]}? {hint}"
+    elif meant is not None:
         names = (meant["commands"] or meant["options"]).replace("'", "").split(", ")
         hint = f"did you mean {' or '.join(names)}? {hint}"
     return UsageError(message, hint)
