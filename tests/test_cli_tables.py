@@ -17,6 +17,8 @@ from gdl.domain import events as ev
 from gdl.domain.deployment import DeploymentState
 from gdl.domain.errors import GdlError
 from gdl.domain.events import Recorded
+from gdl.domain.offers import Offer
+from gdl.orchestrator.run import attempt_offer
 
 
 def test_table_aligns_left_and_right() -> None:
@@ -131,3 +133,16 @@ def test_colour_dims_the_machines_words_and_only_when_asked() -> None:
     state = DeploymentState("d")
     assert list(Narrator().lines(recorded, state)) == ["   engine | hello"]
     assert list(Narrator(colour=True).lines(recorded, state)) == ["\x1b[2m   engine | hello\x1b[0m"]
+
+
+def test_one_offer_is_told_as_one_and_a_free_machine_has_no_price() -> None:
+    def told(suitable: int) -> list[str]:
+        recorded = Recorded("d", 1, datetime.now(UTC), ev.OffersRanked(suitable, 0, ()))
+        return list(Narrator().lines(recorded, DeploymentState("d")))
+
+    assert told(1)[0].endswith("1 suitable offer, 0 excluded")
+    assert told(2)[0].endswith("2 suitable offers, 0 excluded")
+    offer = Offer("o", "shopper", "vastai", "RTX 4090", 1, 24.0, 0.289)
+    assert attempt_offer.words(offer) == "RTX 4090 at $0.289/h"
+    free = Offer("local", "local", "local", "CPU (2 cores, 24 GB)", 0, 0.0, 0.0)
+    assert attempt_offer.words(free) == "CPU (2 cores, 24 GB), free"

@@ -22,6 +22,7 @@ from gdl.presentation.hardware import host, machine
 from gdl.presentation.lines import plain
 from gdl.presentation.money import charge, hourly
 from gdl.presentation.session_price import explained
+from gdl.presentation.words import plural
 
 _PROGRESS_EVERY_S = 10.0
 _RELEASING_EVERY_S = 3.5
@@ -103,7 +104,8 @@ class Narrator:
                 yield from _planned(event)
             case ev.OffersRanked():
                 reasons = f" ({plain(', '.join(event.reasons), 300)})" if event.reasons else ""
-                yield f"{event.suitable} suitable offers, {event.excluded} excluded{reasons}"
+                suitable = plural(event.suitable, "suitable offer")
+                yield f"{suitable}, {event.excluded} excluded{reasons}"
             case ev.AttemptStarted():
                 yield self._bold(f"attempt {event.attempt}: {_offered(event)}")
                 if event.expected is not None:

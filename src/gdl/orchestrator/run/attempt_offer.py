@@ -50,6 +50,7 @@ def offer_of(began: ev.AttemptStarted, backend: str) -> Offer:
 
 
 def words(offer: Offer) -> str:
-    """What is being rented: "RTX 4090 at $0.289/h"."""
+    """What is being rented: "RTX 4090 at $0.289/h", "CPU (2 cores, 24 GB), free"."""
     until = ", until somebody bids more" if offer.interruptible else ""
-    return f"{offer.gpu_name} at {hourly(offer.price_per_hour)}{until}"
+    price = f" at {hourly(offer.price_per_hour)}" if offer.price_per_hour > 0 else ", free"
+    return f"{offer.gpu_name}{price}{until}"
