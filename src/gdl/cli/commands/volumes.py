@@ -40,7 +40,7 @@ def volumes(context: typer.Context, target: Target, as_json: JsonOption = False)
         from gdl.domain.errors import UsageError
 
         if not session.orchestrator.volumes.keeps:
-            raise UsageError("no backend here has volumes", "--backend vastai or runpod has")
+            raise UsageError("no backend here has volumes", "use --backend vastai or runpod")
         _show(session.output, await session.orchestrator.volumes.list())
         return exit_codes.OK
 

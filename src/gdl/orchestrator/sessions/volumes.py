@@ -86,7 +86,7 @@ class KeptVolumes:
             name, why = next(iter(listed.silent.items()))
             raise BackendError(f"{name} does not list its volumes: {why}", "try again later")
         if not self.keeps:
-            raise UsageError("no backend here has volumes", "--backend vastai or runpod has")
+            raise UsageError("no backend here has volumes", "use --backend vastai or runpod")
         raise UsageError(f"no volume {one_line(wanted, 60)}", "`gdl-tui volumes` lists them")
 
     @changing("making a volume")
