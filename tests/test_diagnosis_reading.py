@@ -396,3 +396,32 @@ def test_frames_of_windows_are_read_as_others_are() -> None:
         "    x()",
     ]
     assert diagnose([*lines, FLUX[-1]]).where == "vllm.flux:f"
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "$ uv sync --prerelease=allow",
+        "(venv) user@host:~/models$ VLLM_USE_MODELSCOPE=true vllm serve some/model",
+        "export UV_HTTP_TIMEOUT=300",
+        "docker run --gpus all some/image --enforce-eager",
+    ],
+)
+def test_a_command_that_the_log_repeats_is_no_error(typed: str) -> None:
+    assert [record.level for record in records(typed)] == [Level.INFO]
+
+
+def test_what_a_logger_breaks_off_after_its_prefix_has_its_level() -> None:
+    broken = (
+        "(EngineCore pid=7) WARNING 07-09 01:59:44 [compilation.py:1405]\n  a mode is not supported"
+    )
+    told = [record for record in records(broken) if "mode" in record.text]
+    assert [record.level for record in told] == [Level.WARNING]
+
+
+def test_an_error_before_a_traceback_that_is_cut_off_is_its_headline() -> None:
+    cut = [
+        f"{CORE}Exception in worker A while it loads: the disk is upside down, {FLUX[0]}",
+        *prefixed(CORE, FLUX[1:3]),
+    ]
+    assert headline(cut) == "Exception in worker A while it loads: the disk is upside down"

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diagnosis_support import by_id, diagnose, rules
+from diagnosis_support import ALL, by_id, diagnose, rules
+from gdl.diagnosis import rule_engine
 from gdl.diagnosis.rules import Rule
 from gdl.domain.remedies import RemedyKind
 from log_excerpts import LOGS
@@ -239,3 +240,13 @@ def test_a_killed_engine_in_the_words_of_each_release() -> None:
         "Failed core proc(s): {'EngineCore_DP0': -9}",
     ):
         assert diagnose([line]).rule == "engine-killed"
+
+
+def test_a_remedy_names_the_options_of_the_engine_whose_log_it_is() -> None:
+    error = "RuntimeError: CUDA error: operation not permitted when stream is capturing"
+    own = rule_engine.diagnose(ALL, ["(EngineCore pid=7) vllm/v1/engine", error], exit_status=1)
+    other = rule_engine.diagnose(ALL, ["Scheduler hit an exception:", error], exit_status=1)
+    assert other.rule == own.rule
+    assert own.action.name == "--enforce-eager" and "--enforce-eager" in own.remedy
+    assert other.action.name == "--disable-cuda-graph"
+    assert "--disable-cuda-graph" in other.remedy and "--enforce-eager" not in other.remedy

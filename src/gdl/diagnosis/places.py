@@ -165,7 +165,7 @@ _PLACES = (
     _place(
         "cuda_graph cudagraph cuda_graph_runner", r"cuda ?graph|[Gg]raph capture|[Cc]apture",
         "the capture of CUDA graphs",
-        "Start it with --enforce-eager (SGLang: --disable-cuda-graph)",
+        "Start it with --enforce-eager",
     ),
     _place(
         "pynccl custom_all_reduce distributed device_communicators",
@@ -182,7 +182,8 @@ _PLACES = (
         "block_pool kv_cache_manager kv_cache_utils kv_cache_coordinator radix_cache mem_cache",
         r"kv_cache|KV cache|block_table|block_size|num_blocks",
         "the KV cache",
-        "Omit --block-size, --kv-cache-dtype and --enable-prefix-caching; or take a newer release",
+        "Start it without prefix caching (--no-enable-prefix-caching), and with no --block-size "
+        "or --kv-cache-dtype; or take a newer release",
     ),
     _place(
         "gguf", r"GGUF|gguf", "the reader of GGUF files",

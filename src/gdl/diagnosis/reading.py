@@ -49,6 +49,7 @@ def read(numbered: Iterable[tuple[int, str]], logs: Sequence[EngineLog] = ()) ->
     lines: list[Line] = []
     records: list[Record] = []
     last, owner = None, ""
+    below: Level | None = None
     for line in (line for number, raw in numbered for line in unwrapped(number, raw)):
         recognizer.take(line.raw)
         if not line.stream and (stream := _owner(line, last, owner, parsers)):
@@ -57,6 +58,13 @@ def read(numbered: Iterable[tuple[int, str]], logs: Sequence[EngineLog] = ()) ->
             line = replace(line, stream=stream)
         else:
             owner = ""
+        if line.level is not None:
+            # What a logger breaks into lines after its prefix has that line's level.
+            below = None if line.text.strip() else line.level
+        elif below is not None and line.text[:1] == " ":
+            line = replace(line, level=below)
+        else:
+            below = None
         last = line
         lines.append(line)
         parser = parsers.get(line.stream)

@@ -32,6 +32,8 @@ _EVIDENCE_LINES = 5
 _EVIDENCE_CHARS = 300
 _LAST_LINES = 4
 _CONSIDERED = 40
+_OPTION = re.compile(r"--[a-z][\w-]+|\b[A-Z]{5,}(?:_[A-Z]+)?\b")
+"""An option, or the name of one of its values, as remedies have them."""
 _NAMED = re.compile(r"\{(\w+)\}")
 
 __all__ = ["Diagnosis", "Rule", "RuleSet", "Scanner", "by_id", "diagnose", "explain", "rule_set"]
@@ -148,7 +150,7 @@ def explained(rules: RuleSet, log: Log, exit_status: int | None, phase: str) -> 
     if best is None and signal is None:
         best = of_itself(rules, log, phase, record) if record is not None else None
     if best is not None:
-        found = _from_match(best, log)
+        found = _from_match(best, log, rules.spelled(log.program))
     else:
         state = _state(log, all_matches, record)
         found = signal or _unexplained(all_matches, log, record, state, exit_status)
@@ -198,13 +200,18 @@ def _made(
     )
 
 
-def _from_match(best: Match, log: Log) -> Diagnosis:
+def _from_match(best: Match, log: Log, spelled: Mapping[str, str]) -> Diagnosis:
     rule = best.rule
     values = {name: _value(name, text) for name, text in rule.values(best.groups).items()}
     values.setdefault("where", _cut(where(best.record), VALUE_CHARS) or "the program")
     values.setdefault("first", first_to_try(best.record))
     made = _made(rule, values, _lines_of(best.record, log), rule.confidence, best.groups)
-    return replace(made, remedy=made.remedy + suspects(log)) if rule.tier == PLAIN else made
+    remedy = made.remedy + suspects(log) if rule.tier == PLAIN else made.remedy
+    if spelled and rule.engine != log.program:
+        remedy = _OPTION.sub(lambda found: spelled.get(found[0], found[0]), remedy)
+        name = spelled.get(made.action.name, made.action.name)
+        made = replace(made, action=replace(made.action, name=name))
+    return replace(made, remedy=remedy)
 
 
 def _lines_of(record: Record, log: Log) -> list[str]:

@@ -107,12 +107,14 @@ class StageMark:
 @dataclass(frozen=True, slots=True)
 class EngineLog:
     """How an engine's log is known. shows: searched in a line. versions: these name the release in
-    a group `version`. like: engines whose rules are asked about its logs, too."""
+    a group `version`. like: engines whose rules are asked about its logs, too. spelled: what it
+    calls the options that remedies of shared rules name."""
 
     name: str
     shows: re.Pattern[str]
     versions: tuple[re.Pattern[str], ...] = ()
     like: tuple[str, ...] = ()
+    spelled: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +127,10 @@ class RuleSet:
 
     def get(self, rule_id: str) -> Rule | None:
         return next((rule for rule in self.rules if rule.id == rule_id), None)
+
+    def spelled(self, program: str) -> Mapping[str, str]:
+        """What a program calls the options that remedies of shared rules name."""
+        return next((log.spelled for log in self.logs if log.name == program), {})
 
     @cached_property
     def finder(self) -> Finder[Rule]:
@@ -147,7 +153,8 @@ def _log(name: str, row: Mapping[str, Any]) -> EngineLog:
     versions = tuple(re.compile(pattern) for pattern in row.get("versions", ()))
     if any("version" not in pattern.groupindex for pattern in versions):
         raise ValueError(f"a pattern of {name}'s versions has no group 'version'")
-    return EngineLog(name, re.compile(row["shows"]), versions, tuple(row.get("like", ())))
+    shows, like = re.compile(row["shows"]), tuple(row.get("like", ()))
+    return EngineLog(name, shows, versions, like, row.get("spelled", {}))
 
 
 def folded(groups: Mapping[str, str | None]) -> dict[str, str | None]:
