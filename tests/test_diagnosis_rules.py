@@ -154,7 +154,7 @@ def test_an_unknown_error_of_the_engine_is_told_with_its_place_stage_and_a_first
 def test_a_healthy_log_is_called_so() -> None:
     found = diagnose(STARTED_WELL.read_text().splitlines())
     assert (found.rule, found.state) == ("unknown", "healthy")
-    assert "tells of no failure" in found.cause
+    assert "shows no failure" in found.cause
 
 
 def test_evidence_is_bounded_and_without_control_characters() -> None:
