@@ -289,8 +289,8 @@ NO_CAPACITY = "There are no longer any instances available with the requested sp
 @pytest.mark.parametrize(
     ("status", "detail", "kind", "words"),
     [
-        (400, NO_CAPACITY, OfferGone, "cannot be had now"),
-        (404, "No GPU of that type is available", OfferGone, "cannot be had now"),
+        (400, NO_CAPACITY, OfferGone, "is not available now"),
+        (404, "No GPU of that type is available", OfferGone, "is not available now"),
         (400, "mounts.network is not allowed here", MachineError, "HTTP 400"),
         (403, "access denied", MachineError, "may not rent"),
         (401, "invalid bearer token", BackendRefused, "HTTP 401"),
@@ -557,7 +557,7 @@ def test_the_key_is_never_shown(runpod: FakeRunpod) -> None:
 
 async def test_a_host_that_answers_for_another_pod_is_not_believed(runpod: FakeRunpod) -> None:
     runpod.next("GET", "/v2/pods/p1", lambda r: httpx.Response(200, json=pod_row("p2")))
-    with pytest.raises(BackendError, match="another pod"):
+    with pytest.raises(BackendError, match="a pod other than"):
         await runpod.backend().session("p1")
 
 

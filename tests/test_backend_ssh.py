@@ -224,7 +224,7 @@ async def test_what_the_users_configuration_names_is_told_and_not_entered(
     backend = SshHostsBackend(settings(tmp_path))
     with pytest.raises(UsageError, match=r"~/.ssh/config names gpu1, lab") as caught:
         await backend.offers(ANY)
-    assert "--host gpu1 takes that one, --host gpu1,lab for several" in caught.value.hint
+    assert "--host gpu1 uses that one, --host gpu1,lab for several" in caught.value.hint
     (finding,) = await backend.check()
     assert "gpu1, lab" in finding.detail
 

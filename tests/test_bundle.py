@@ -163,7 +163,7 @@ async def test_nothing_is_overwritten_and_a_bad_place_is_told(tmp_path: Path) ->
     settings = load(data_dir=tmp_path)
     taken = tmp_path / "taken"
     taken.write_text("mine")
-    with pytest.raises(UsageError, match="exists already"):
+    with pytest.raises(UsageError, match="already exists"):
         await bundle.write(IDENT, taken, journal, settings)
     assert taken.read_text() == "mine"
     with pytest.raises(UsageError, match="cannot write"):

@@ -175,7 +175,7 @@ async def test_ctrl_c_ends_it_in_order(tmp_path: Path) -> None:
         (("--url", "http://127.0.0.1:1", "--csv", "/nowhere/x.csv"), "no folder"),
         (("--url", "http://127.0.0.1:1", "--api-key-env", "UNSET_NAME"), "UNSET_NAME"),
         (("--url", "http://127.0.0.1:1", "--publish"), "for sessions"),
-        (("--backend", "local", "x", "--publish"), "nowhere to publish"),
+        (("--backend", "local", "x", "--publish"), "cannot publish benchmarks"),
     ],
 )
 def test_wrong_usage_is_told(

@@ -169,7 +169,10 @@ def test_growing_costs_money_also_while_nobody_knows_how_much(
     for replicas in ((), (replace(replica("d0"), session_id=None, price_per_hour=0.0),)):
         scripted.fleets.known = [replace(known, replicas=replicas)]
         assert gdl(scripted, *asks) == 2
-        assert "1 replica more cost money, and nobody can be asked" in capsys.readouterr().err
+        assert (
+            "1 replica more cost money, and there is no terminal to ask on"
+            in capsys.readouterr().err
+        )
     own = replace(replica("d0"), price_per_hour=0.0)
     scripted.fleets.known = [replace(known, replicas=(own,))]
     assert gdl(scripted, *asks) == 0
@@ -181,7 +184,7 @@ def test_nothing_is_asked_of_a_fleet_that_nobody_works_on(
 ) -> None:
     scripted.fleets.known = [view(runs=False)]
     assert gdl(scripted, "scale", FLEET, "3", "--yes") == 2
-    assert "no process works on fleet-1" in capsys.readouterr().err
+    assert "no gdl-tui is running fleet-1" in capsys.readouterr().err
     assert scripted.fleets.ordered == []
 
 
@@ -214,7 +217,7 @@ def test_what_is_for_a_fleet_is_not_ignored_without_one(
     scripted: Scripted, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
 ) -> None:
     assert gdl(scripted, "deploy", "m", "--yes", *words) == 2
-    assert f"{words[0]} is for a fleet: name --replicas N, too" in capsys.readouterr().err
+    assert f"{words[0]} is for a fleet: pass --replicas N, too" in capsys.readouterr().err
     assert "deploy" not in scripted.calls
 
 

@@ -130,7 +130,7 @@ async def test_an_engine_that_is_killed_twice_while_it_serves_is_a_named_failure
         assert support.service_of(backend).market.rented() == []
     assert (end.outcome, end.kind, end.billing.value) == ("failed", "deploy", "released")
     assert "by itself, with status 0: The engine process was killed" in str(end.error)
-    assert "started once more before" in str(end.error) and end.hint
+    assert "had already been restarted once" in str(end.error) and end.hint
 
 
 @pytest.mark.parametrize("status", [129, 137])

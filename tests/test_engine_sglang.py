@@ -117,7 +117,7 @@ def test_what_reads_a_list_of_values_does_not_eat_the_next_flag() -> None:
         (gpu_host(P100), "compute capability 6.0, SGLang needs 7.5"),
         (gpu_host(libc="glibc 2.31"), "glibc 2.34 is needed"),
         (gpu_host(libc="musl"), "do not run with musl"),
-        (gpu_host(os="Darwin"), "installed on Linux alone"),
+        (gpu_host(os="Darwin"), "installed on Linux only"),
         (gpu_host(disk_free_gib=5.0), "GB disk free"),
         (gpu_host(L4), "not enough GPU memory"),
     ],

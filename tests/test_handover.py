@@ -365,7 +365,7 @@ def test_what_never_came_to_a_server_cannot_be_handed_over_but_kept() -> None:
     assert tomllib.loads(text)["engine"]["args"] == ["--seed", "1"]
     assert "--admin-api-key is omitted" in text and "of-somebody" not in text
     old = state_of(without_launch(planned("qwen3-8b", gpu_host())))
-    with pytest.raises(UsageError, match="does not tell how the server"):
+    with pytest.raises(UsageError, match="does not say how the server"):
         written(old, "dstack")
     assert tomllib.loads(written(old, "toml"))["model"] == "qwen3-8b"
     with pytest.raises(UsageError, match="the journal has nothing"):
@@ -457,7 +457,7 @@ def test_a_file_is_written_whole_and_never_over_another(
     assert path.read_text() == "#!/bin/sh\n# dep-1 for script\n"
     assert path.stat().st_mode & 0o100, "it can be run"
     assert export("dep-2", "--to", "script", "-o", str(path)) == 2
-    assert "exists already" in capsys.readouterr().err and "dep-1" in path.read_text()
+    assert "already exists" in capsys.readouterr().err and "dep-1" in path.read_text()
     assert export("dep-2", "--to", "script", "-o", str(path), "--force") == 0
     assert "dep-2" in path.read_text() and list(tmp_path.glob(".*")) == []
 

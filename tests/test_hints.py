@@ -29,7 +29,7 @@ OTHER_PROGRAMS = {
     *("--configure", "--no-install-recommends", "--no-cache"),  # of the machines' package managers
     *("--index-strategy", "--native-tls", "--prerelease", "--torch-backend"),  # uv's
     *("--default-timeout", "--no-build-isolation", "--pre", "--retries"),  # pip's
-    "--index-url",  # pip's
+    *("--index-url", "--extra-index-url", "--find-links"),  # pip's
     *("--dns", "--ipc", "--pids-limit", "--shm-size", "--ulimit", "--device"),  # docker's
     *("--cpus", "--memory", "--network", "--privileged"),  # docker's, too
     *("--ignore-installed", "--upgrade"),  # pip's

@@ -208,12 +208,12 @@ async def test_trouble_with_a_webhook_is_told_once(tmp_path: Path, listener: Lis
         ident = await orchestrator.deployments.deploy(spec(after="hold"))
         async for recorded in orchestrator.deployments.events(ident):
             noted = recorded.event
-            if isinstance(noted, ev.Noted) and "was not told" in noted.text:
+            if isinstance(noted, ev.Noted) and "was not notified" in noted.text:
                 break
         await orchestrator.deployments.cancel(ident)
         events = await told(orchestrator, ident)
-    trouble = [e.text for e in of_type(events, ev.Noted) if "was not told" in e.text]
-    assert trouble == ["127.0.0.1 was not told: it answered 400; nothing else depends on it"]
+    trouble = [e.text for e in of_type(events, ev.Noted) if "was not notified" in e.text]
+    assert trouble == ["127.0.0.1 was not notified: it answered 400; nothing else depends on it"]
 
 
 @pytest.mark.parametrize(

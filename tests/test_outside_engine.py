@@ -111,7 +111,7 @@ def test_the_command_line_asks_it(site: Path, tmp_path: Path) -> None:
     market = ("offers", "--backend", "sandbox", "--scenario", "calm", "--json", "--model")
     assert gdl(tmp_path, *market, "toy-big", "--engine", "toy", **more).returncode == 0
     other = gdl(tmp_path, *market, "tinyllama", "--engine", "toy", **more)
-    assert other.returncode == 2 and "Toy serves no 'tinyllama'" in other.stderr
+    assert other.returncode == 2 and "Toy does not support 'tinyllama'" in other.stderr
     log = tmp_path / "toy.log"
     log.write_text("TOY 01:02:03 toy: awake\nTOY 01:02:03 toy: no flux in capacitors\n")
     found = lines(gdl(tmp_path, "diagnose", str(log), "--json", **more).stdout)

@@ -316,7 +316,7 @@ def test_occupied_memory_is_refused_where_the_model_would_have_fitted() -> None:
     model = resolve("mistral-7b")
     process = GpuProcess(77, 16000)
     held = gpu_host(gpu_memory_used_mib=16000, gpu_processes=(process,))
-    with pytest.raises(DeployError, match=r"others hold 17 of 24 GB GPU memory \(pid 77\)"):
+    with pytest.raises(DeployError, match=r"others use 17 of 24 GB GPU memory \(pid 77\)"):
         preflight.refuse_occupied_memory(model, held)
     preflight.refuse_occupied_memory(model, replace(held, gpu_memory_used_mib=500))
     preflight.refuse_occupied_memory(resolve("org/unknown"), held)

@@ -118,7 +118,7 @@ async def test_the_command_line_rents_no_second_machine_beside_the_first(sim: Si
     assert "--new" in err
     code, _, err = await gdl(sim, "resume")
     assert code == 0, err
-    assert f"going on in {Phase.CONNECTING}" in err
+    assert f"continuing in {Phase.CONNECTING}" in err
     code, _, err = await gdl(sim, "resume")
     assert (code, "nothing to resume" in err) == (0, True)
     code, _, err = await gdl(sim, "resume", ident)

@@ -84,7 +84,7 @@ def test_what_failed_on_one_simulated_market_says_nothing_about_the_next(tmp_pat
         (("sandbox", "--scenario", "/nowhere.toml"), "cannot read the scenario"),
         (("sandbox", "--speed", "0"), "--speed"),
         (("demo",), "needs a terminal"),
-        (("deploy", "tinyllama", "--backend", "sandbox", "--keep"), "keeps nothing here"),
+        (("deploy", "tinyllama", "--backend", "sandbox", "--keep"), "--keep has no effect here"),
     ],
 )
 def test_wrong_wishes(tmp_path: Path, arguments: tuple[str, ...], words: str) -> None:

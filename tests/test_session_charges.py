@@ -135,7 +135,7 @@ async def test_what_was_charged_is_told_and_learnt(tmp_path: Path, shopper: Fake
     assert "the market charged $0.41 for session" in said and "CHARGED" in said
     after, words = await price(market(tmp_path, shopper), tmp_path)
     assert after == pytest.approx(1.75 * before, rel=0.01)
-    assert words.endswith("more than listed, by what 1 session of this host cost")
+    assert words.endswith("more than listed, based on what 1 session of this host cost")
 
 
 async def test_charges_that_come_late_are_learnt_later(

@@ -51,7 +51,7 @@ async def test_a_sweep_is_shown_as_it_goes_and_its_result_stays() -> None:
     app, orchestrator = make_app()
     async with app.run_test(size=SIZE) as pilot:
         ident = await compared(pilot, orchestrator)
-        await until(pilot, lambda: "Nothing was measured yet" in screen_text(app))
+        await until(pilot, lambda: "Nothing has been measured yet" in screen_text(app))
         await pilot.press("w")
         await until(pilot, lambda: "best: 4 at a time, 141.0 tokens/s" in screen_text(app))
     assert ("sweep", ident, 64) in orchestrator.calls

@@ -50,8 +50,8 @@ async def test_keys_are_replaced_and_shown() -> None:
 async def test_a_clash_is_told_at_the_start() -> None:
     app = app_with(keys={"offers.model": "r", "nosuch.thing": "x"})
     async with app.run_test(size=(120, 40), notifications=True) as pilot:
-        await until(pilot, lambda: "r is for both offers.refresh" in screen_text(app))
-        assert "has no action nosuch.thing" in screen_text(app)
+        await until(pilot, lambda: "r is used for both offers.refresh" in screen_text(app))
+        assert "is no action nosuch.thing" in screen_text(app)
 
 
 def test_the_keys_that_come_with_it_do_not_clash() -> None:
@@ -61,9 +61,12 @@ def test_the_keys_that_come_with_it_do_not_clash() -> None:
 @pytest.mark.parametrize(
     ("keys", "told"),
     [
-        ({"app.chat": "x"}, ["x is for both deployment.exclude and", "x is for both offers."]),
+        (
+            {"app.chat": "x"},
+            ["x is used for both deployment.exclude and", "x is used for both offers."],
+        ),
         ({"offers.model": "r", "offers.refresh": "m"}, []),
-        ({"deployment.retry": "ctrl+q"}, ["ctrl+q is for both app.quit_anywhere and"]),
+        ({"deployment.retry": "ctrl+q"}, ["ctrl+q is used for both app.quit_anywhere and"]),
         ({"table.down": "n"}, []),
     ],
 )

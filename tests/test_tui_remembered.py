@@ -68,7 +68,7 @@ async def test_the_theme_of_the_configuration_comes_first_and_that_is_said(tmp_p
         await pilot.press("enter")
         await until(pilot, lambda: len(app._notifications) > 0)
         (news,) = app._notifications
-        assert news.message.startswith("for this run alone") and "dracula" in news.message
+        assert news.message.startswith("for this run only") and "dracula" in news.message
     assert Remembered(tmp_path).theme == "nord"
 
 

@@ -100,6 +100,9 @@ def _below(report: SpendingReport) -> Iterator[Text]:
     for line in totals(report, caps=False):
         yield Text(plain(line, 200))
     for name, why in report.silent.items():
-        yield Text(f"! {name} did not report its charges: {plain(why, 200)}", "yellow")
+        # The mark alone is coloured: where the text wraps, a piece of it would say nothing.
+        yield Text.assemble(
+            ("!", "yellow"), f" {name} did not report its charges: {plain(why, 200)}"
+        )
     for name in report.in_doubt:
-        yield Text(f"! in doubt: {plain(name, 60)} may be billing", "yellow")
+        yield Text.assemble(("!", "yellow"), f" in doubt: {plain(name, 60)} may be billing")
