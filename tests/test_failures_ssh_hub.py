@@ -246,7 +246,7 @@ def test_a_gated_model(hub: HubClient, status: int) -> None:
 def test_a_token_that_the_hub_does_not_take(hub: HubClient) -> None:
     with refusing(401, message="Invalid credentials in Authorization header") as url:
         told = hub.downloads(url, HF_TOKEN="hf_" + "x" * 34)
-    told.says("bad-token", cause="does not take the token")
+    told.says("bad-token", cause="does not accept the token")
 
 
 def test_a_model_that_nobody_has(hub: HubClient) -> None:

@@ -136,12 +136,12 @@ async def test_there_is_nothing_to_talk_to_before_it_serves() -> None:
     app, orchestrator = make_app()
     async with app.run_test(size=SIZE) as pilot:
         await pilot.press("5")
-        await until(pilot, lambda: "Nothing serves here yet" in screen_text(app))
+        await until(pilot, lambda: "Nothing is served yet" in screen_text(app))
         await show(pilot, orchestrator, to_installing)
         await pilot.press("t")
         assert isinstance(app.screen, DeploymentScreen)
         await pilot.press("5")
-        await until(pilot, lambda: "Nothing serves here yet" in screen_text(app))
+        await until(pilot, lambda: "Nothing is served yet" in screen_text(app))
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(app.screen, DeploymentScreen))
 
@@ -172,7 +172,7 @@ async def test_the_paging_keys_move_the_conversation_and_it_has_an_end() -> None
         assert app.store.followed is not None
         app.store.followed.chat.turns[:] *= TURNS_KEPT
         await ask(pilot, "one more")
-        await until(pilot, lambda: "200 questions are enough" in screen_text(app))
+        await until(pilot, lambda: "200 questions is the limit" in screen_text(app))
         assert len(orchestrator.calls) == 1
 
 
