@@ -4,6 +4,7 @@ nothing stays rented, and nobody rents a machine twice."""
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from fleet_support import (
 from gdl.domain import clock
 from gdl.domain import events as ev
 from gdl.domain import fleet_events as fe
-from gdl.domain.errors import BackendRefused, DeployError, GdlError, UsageError
+from gdl.domain.errors import BackendRefused, BackendUnreachable, DeployError, GdlError, UsageError
 from gdl.domain.events import Noted
 from gdl.domain.fleet_orders import Change, End, FleetOrder, Scale
 from gdl.domain.health import Condition, HealthSample
@@ -514,13 +515,21 @@ async def test_one_that_is_waited_for_is_kept_or_released_with_the_others(
     monkeypatch.setattr(resuming, "_AGAIN_S", (0.1, 0.1))
     there = market()
     ident = await kept(tmp_path, there)
+    answer, ending, tries = there.sessions, asyncio.Event(), count(1)
+
+    async def not_before_the_end() -> Sequence[Session]:
+        if (number := next(tries)) > 2:
+            await ending.wait()
+        if number <= 4:  # twice for each of the two
+            raise BackendUnreachable("nothing answers", "try again later")
+        return await answer()
+
     async with fleet_orchestrator(tmp_path, there, attempt=Reopened) as orchestrator:
-        there.away = True
+        monkeypatch.setattr(there, "sessions", not_before_the_end)
         await orchestrator.fleets.resume(ident)
         await orchestrator.fleets.order(ident, End(keep))
         await until(orchestrator, ident, lambda e: isinstance(e, fe.FleetEnding) and e.order > 0)
-        if not keep:
-            there.away = False
+        ending.set()
         end = last(await told(orchestrator, ident))
         assert end.outcome == ("serving" if keep else "released"), end.error
         assert end.billing is (Billing.ACTIVE if keep else Billing.RELEASED)

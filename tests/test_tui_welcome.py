@@ -175,7 +175,7 @@ async def test_a_configuration_that_is_there_is_left_alone(config: Path) -> None
         assert isinstance(app.screen, OffersScreen), "somebody who has set something is not asked"
         await pilot.press("f6")
         await choose(pilot, 1, lambda: connector.asked[-1] == ("local", None))
-        await until(pilot, lambda: "for this run alone" in screen_text(app))
+        await until(pilot, lambda: "for this run only" in screen_text(app))
     assert config.read_text() == "# mine\n"
 
 

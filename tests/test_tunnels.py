@@ -50,7 +50,7 @@ async def test_a_tunnel_stays_open_while_no_program_of_ours_runs(
     # There is one per session: asked for again, it is shown.
     assert await place.open() == row
     taken = await place.gdl("tunnel", "--foreground", place.session, code=2)
-    assert "open already" in taken
+    assert "already open" in taken
 
     script = await place.gdl("env")
     shell = await asyncio.create_subprocess_exec(
