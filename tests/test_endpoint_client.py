@@ -231,8 +231,8 @@ async def test_a_tls_handshake_that_nobody_answers_leaves_no_connection_behind()
     async with await asyncio.start_server(says_nothing, "127.0.0.1", 0) as server:
         url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         client = EndpointClient(url, Secret(KEY), context=no_trust_context(checks=False))
-        with pytest.raises(VerificationError, match=r"no TLS handshake within 0\.2 s") as caught:
-            await client.health(limit_s=0.5)
+        with pytest.raises(VerificationError, match=r"no TLS handshake within 2 s") as caught:
+            await client.health(limit_s=5)
         assert "http://" in caught.value.hint
         await asyncio.wait_for(closed.wait(), 30)
         await client.aclose()
