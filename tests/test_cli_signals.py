@@ -188,6 +188,11 @@ def test_nobody_waits_for_a_terminal_that_takes_nothing(start: Start) -> None:
 def test_on_a_terminal_it_is_said_what_stops_the_waiting(start: Start) -> None:
     run = start("stuck", "destroy", "sess-1", "--yes", terminal=True)
     run.until("releasing sess-1 ...; Ctrl-C stops waiting")
+    run.send(signal.SIGINT)
+    time.sleep(0.1)
+    run.send(signal.SIGINT)
+    run.until("hint: ")
+    assert run.end() == 9
 
 
 def test_a_program_is_asked_nothing_by_destroy(start: Start) -> None:

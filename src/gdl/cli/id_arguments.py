@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
@@ -16,33 +17,25 @@ def named(value: str | None) -> str | None:
     return value
 
 
-SessionArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="ID",
-        help="Session or deployment id, or its beginning.",
+def id_argument(
+    help_text: str, known: Callable[..., Any] | None = None, *, optional: bool = False
+) -> Any:
+    """An id on the command line. known: completes what is typed of it."""
+    return typer.Argument(
+        metavar="[ID]" if optional else "ID",
+        help=help_text,
         show_default=False,
-        autocompletion=session_ids,
+        autocompletion=known,
         callback=named,
-    ),
+    )
+
+
+SessionArgument = Annotated[
+    str, id_argument("Session or deployment id, or its beginning.", session_ids)
 ]
 OptionalSessionArgument = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="[ID]",
-        help="Session or deployment.",
-        show_default=False,
-        autocompletion=session_ids,
-        callback=named,
-    ),
+    str | None, id_argument("Session or deployment.", session_ids, optional=True)
 ]
 DeploymentArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="ID",
-        help="Deployment or session id, or its beginning.",
-        show_default=False,
-        autocompletion=deployment_ids,
-        callback=named,
-    ),
+    str, id_argument("Deployment or session id, or its beginning.", deployment_ids)
 ]

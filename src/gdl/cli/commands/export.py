@@ -9,7 +9,7 @@ import typer
 
 from gdl.cli import exit_codes
 from gdl.cli.completions import deployment_ids
-from gdl.cli.id_arguments import named
+from gdl.cli.id_arguments import id_argument
 from gdl.cli.options import JsonOption, Target
 from gdl.cli.runtime import Cli, Session, at_terminal, execute
 from gdl.whole_file import write_whole
@@ -19,14 +19,7 @@ def export(
     cli: Cli,
     *,
     ident: Annotated[
-        str,
-        typer.Argument(
-            metavar="ID",
-            help="Deployment, fleet or session id, or its beginning.",
-            show_default=False,
-            autocompletion=deployment_ids,
-            callback=named,
-        ),
+        str, id_argument("Deployment, fleet or session id, or its beginning.", deployment_ids)
     ],
     to: Annotated[
         Literal["toml", "dstack", "skypilot", "compose", "script"],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from gdl.cli import exit_codes
-from gdl.cli.id_arguments import named
+from gdl.cli.id_arguments import id_argument
 from gdl.cli.options import JsonOption
 from gdl.cli.output import Output, say
 from gdl.cli.runtime import Cli, guarded, load_settings
@@ -27,12 +27,7 @@ def ledger(
     *,
     ident: Annotated[
         str | None,
-        typer.Argument(
-            metavar="[ID]",
-            help="Session or deployment id, or its beginning.",
-            show_default=False,
-            callback=named,
-        ),
+        id_argument("Session or deployment id, or its beginning.", optional=True),
     ] = None,
     as_json: JsonOption = False,
 ) -> NoReturn:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import sys
 from typing import Annotated, NoReturn
 
-import typer
-
 from gdl.cli import exit_codes
-from gdl.cli.id_arguments import named
+from gdl.cli.id_arguments import id_argument
 from gdl.cli.options import JsonOption, MachineTarget, WebhookOption, webhook_flags
 from gdl.cli.output import columns_of
 from gdl.cli.runtime import Cli, Session, execute
@@ -19,11 +17,8 @@ def resume(
     target: MachineTarget,
     ident: Annotated[
         str | None,
-        typer.Argument(
-            metavar="[ID]",
-            help="Session or deployment id, or its beginning.  [default: the only one]",
-            show_default=False,
-            callback=named,
+        id_argument(
+            "Session or deployment id, or its beginning.  [default: the only one]", optional=True
         ),
     ] = None,
     webhook: WebhookOption = None,

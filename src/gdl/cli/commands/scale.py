@@ -9,7 +9,7 @@ import typer
 from gdl.cli import exit_codes
 from gdl.cli.amounts import finite
 from gdl.cli.consent import YesOption, consent
-from gdl.cli.id_arguments import named
+from gdl.cli.id_arguments import id_argument
 from gdl.cli.options import JsonOption, MachineTarget
 from gdl.cli.output import say
 from gdl.cli.runtime import Cli, Session, execute
@@ -81,12 +81,7 @@ def scale(
     target: MachineTarget,
     ident: Annotated[
         str | None,
-        typer.Argument(
-            metavar="[ID]",
-            help="Fleet id, or its beginning.",
-            show_default=False,
-            callback=named,
-        ),
+        id_argument("Fleet id, or its beginning.", optional=True),
     ] = None,
     replicas: Annotated[
         int | None,
