@@ -518,10 +518,9 @@ async def test_one_that_is_waited_for_is_kept_or_released_with_the_others(
     answer, ending, tries = there.sessions, asyncio.Event(), count(1)
 
     async def not_before_the_end() -> Sequence[Session]:
-        if (number := next(tries)) > 2:
-            await ending.wait()
-        if number <= 4:  # twice for each of the two
+        if keep or next(tries) <= 2:  # once for each of them
             raise BackendUnreachable("nothing answers", "try again later")
+        await ending.wait()
         return await answer()
 
     async with fleet_orchestrator(tmp_path, there, attempt=Reopened) as orchestrator:
@@ -534,6 +533,27 @@ async def test_one_that_is_waited_for_is_kept_or_released_with_the_others(
         assert end.outcome == ("serving" if keep else "released"), end.error
         assert end.billing is (Billing.ACTIVE if keep else Billing.RELEASED)
         assert len(there.rented) == (2 if keep else 0)
+
+
+async def test_what_served_is_kept_while_it_is_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, asked = market(), asyncio.Event()
+    ident = await kept(tmp_path, there)
+
+    async def no_answer(session_id: str) -> Session:
+        asked.set()
+        return await asyncio.Future()
+
+    async with fleet_orchestrator(tmp_path, there, attempt=Reopened) as orchestrator:
+        monkeypatch.setattr(there, "session", no_answer)
+        await orchestrator.fleets.resume(ident)
+        await asked.wait()
+        await orchestrator.fleets.order(ident, End(keep=True))
+        end = last(await told(orchestrator, ident))
+        assert (end.outcome, end.billing) == ("serving", Billing.ACTIVE), end.error
+        monkeypatch.undo()
+    assert len(there.rented) == 2 and "release" not in there.asked
 
 
 async def test_one_that_is_ended_while_it_is_gone_on_with_is_not_taken_for_released(

@@ -286,7 +286,8 @@ class FleetTask:
             await self._channel.emit(fe.FleetEnding(False, why))
         try:
             while self.state.live or self._replicas.busy:
-                await self._replicas.look()
+                ended = await self._replicas.look()
+                self._kept |= {end.replica for end in ended if end.outcome == "serving"}
                 for replica in self.state.live:
                     await self._let_go(replica, keep=keep)
                 await self._pause()

@@ -214,11 +214,15 @@ class Replicas:
     # -- ends ------------------------------------------------------------------------------------
 
     async def _ended(self, replica: Replica, state: DeploymentState) -> fe.ReplicaEnded:
-        finished = state.finished
+        finished, ending = state.finished, self._channel.state.ending
         assert finished is not None
+        outcome = finished.outcome
+        if ending is not None and ending.keep and finished.billing is Billing.ACTIVE:
+            # Its machine was left serving before, and was only about to be gone on with.
+            outcome = "serving"
         end = fe.ReplicaEnded(
             replica.id,
-            finished.outcome,
+            outcome,
             finished.billing,
             finished.kind,
             finished.error or "",
@@ -227,7 +231,7 @@ class Replicas:
             finished.session_id,
         )
         await self._channel.emit(end)
-        if finished.billing in PROVEN or finished.outcome == "serving":
+        if finished.billing in PROVEN or outcome == "serving":
             self._registry.siblings(self._channel.id).left(replica.id)
         else:
             # One that cannot be reached is not released by its deployment if it served before.
