@@ -22,6 +22,7 @@ from gdl.tui.screens.change_dialog import ChangeDialog
 from gdl.tui.screens.dialogs import Confirm
 from gdl.tui.widgets.log_pane import FindLine
 from test_tui_snapshots import LARGE, SMALL, Compare, at, followed, open_deployment, picture, settle
+from tui_pilot import app_of, screen_text, until
 from tui_support import (
     CHECKS,
     REPORT,
@@ -143,7 +144,12 @@ def test_a_log_alone(picture: Compare, size: tuple[int, int], theme: str) -> Non
         o.push(ident, 151, ev.Progressed(1, "LOADING 58 %", 0.58, "shards", 0.62))
 
     async def then(pilot: Pilot[Any]) -> None:
+        def at_the_right() -> bool:
+            shown = screen_text(app_of(pilot)).splitlines()
+            return any(len(line.rstrip()) > size[0] - 4 for line in shown if "^s save" in line)
+
         await pilot.press("z")
+        await until(pilot, at_the_right)
 
     assert pictured(picture, orchestrator, (size, theme), script, then)
 

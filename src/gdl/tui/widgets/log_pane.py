@@ -135,6 +135,10 @@ class LogPane(Vertical):
         event.stop()
         self._say()
 
+    def on_resize(self) -> None:
+        """The keys stand at the right of the line."""
+        self._say()
+
     def _say(self) -> None:
         view = self.view
         if view.following:
