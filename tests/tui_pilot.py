@@ -39,8 +39,12 @@ def shows(app: GdlApp, text: str) -> Callable[[], bool]:
 
 
 async def until(pilot: Pilot[Any], holds: Callable[[], bool]) -> None:
-    feed = app_of(pilot).feed
-    await wait_until(lambda: holds() and not feed.repaint_due, code_of(holds), pause=pilot.pause)
+    app = app_of(pilot)
+
+    def shown() -> bool:
+        return holds() and not app.feed.repaint_due and getattr(app.screen, "drawn", True)
+
+    await wait_until(shown, code_of(holds), pause=pilot.pause)
     await pilot.pause()
 
 

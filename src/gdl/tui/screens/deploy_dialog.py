@@ -25,7 +25,7 @@ from gdl.presentation.money import hourly
 from gdl.presentation.session_price import parts, times
 from gdl.presentation.spending import balance_line
 from gdl.tui.context import context_of
-from gdl.tui.screens.modal import Modal
+from gdl.tui.screens.modal import Question
 from gdl.tui.widgets.check_box import CheckBox
 from gdl.tui.widgets.fields import Fields, fields_table
 from gdl.tui.widgets.load_fields import MAX_HOURS
@@ -44,7 +44,7 @@ class Choice:
     tools: bool
 
 
-class DeployDialog(Modal[Choice | None]):
+class DeployDialog(Question[Choice | None]):
     """Names model, machines, hours and price; rents only when confirmed."""
 
     AUTO_FOCUS = "#cancel"

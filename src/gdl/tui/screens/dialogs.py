@@ -14,11 +14,12 @@ from textual.widgets import Button, OptionList, Static
 from textual.widgets.option_list import Option
 
 from gdl.presentation.lines import plain
+from gdl.tui.screens.modal import Question
 from gdl.tui.widgets.fields import Fields, fields_table
 from gdl.tui.widgets.scroll import Scroll
 
 
-class Confirm(ModalScreen[bool]):
+class Confirm(Question[bool]):
     """Asks before something is spent or destroyed; True when it is confirmed."""
 
     AUTO_FOCUS = "#cancel"
@@ -128,7 +129,7 @@ class QuitProgress(ModalScreen[None]):
         self.app.exit()
 
 
-class QuitDialog(ModalScreen[str]):
+class QuitDialog(Question[str]):
     """Leave running, release, or stay. Dismissed with "leave", "release" or "cancel"."""
 
     AUTO_FOCUS = "#cancel"

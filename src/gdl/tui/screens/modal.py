@@ -5,7 +5,11 @@ from __future__ import annotations
 from typing import TypeVar
 
 from textual.await_complete import AwaitComplete
+from textual.events import Key
+from textual.message import Message
 from textual.screen import ModalScreen
+
+from gdl.tui.context import context_of
 
 Result = TypeVar("Result")
 
@@ -16,3 +20,31 @@ class Modal(ModalScreen[Result]):
     def dismiss(self, result: Result | None = None) -> AwaitComplete:
         self.workers.cancel_node(self)
         return super().dismiss(result)
+
+
+class Question(Modal[Result]):
+    """Something is spent or destroyed by its answer. A key pressed before it was on the screen
+    cannot have been the answer to it: only Esc is taken then."""
+
+    _drawn_at: float | None = None
+    _told = False
+
+    @property
+    def drawn(self) -> bool:
+        """The user can have read it."""
+        return self._drawn_at is not None
+
+    def on_screen_resume(self) -> None:
+        if not self.drawn:
+            self.call_after_refresh(self._now_drawn)
+
+    def _now_drawn(self) -> None:
+        self._drawn_at = Message().time  # by the clock of the keys
+
+    def on_key(self, event: Key) -> None:
+        if event.key == "escape" or (self._drawn_at is not None and event.time >= self._drawn_at):
+            return
+        event.stop()
+        if not self._told:
+            self._told = True
+            context_of(self).say("typed before the question: ignored", severity="warning")

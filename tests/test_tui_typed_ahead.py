@@ -1,0 +1,74 @@
+"""An answer typed before its question is on the screen is no answer to it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from textual.events import Key
+from textual.pilot import Pilot
+from textual.screen import Screen
+
+from gdl.tui.screens.deploy_dialog import DeployDialog
+from gdl.tui.screens.deployment import DeploymentScreen
+from gdl.tui.screens.dialogs import Confirm, QuitDialog
+from gdl.tui.screens.offers import OffersScreen
+from tui_pilot import SIZE, choose, loaded, screen_text, show, until
+from tui_support import make_app, to_serving
+
+TOLD = "typed before the question: ignored"
+
+
+async def typed_ahead(
+    pilot: Pilot[Any], asks: str, dialog: type[Screen[Any]], *answers: str
+) -> None:
+    """`answers` come while the question is on its way, and not on the screen."""
+    pilot.app.post_message(Key(asks, asks if len(asks) == 1 else None))
+    async with asyncio.timeout(30):
+        while not isinstance(pilot.app.screen, dialog):
+            await asyncio.sleep(0)
+    for key in answers:
+        pilot.app.post_message(Key(key, key if len(key) == 1 else None))
+
+
+async def test_a_yes_typed_ahead_rents_nothing_until_the_plan_was_shown() -> None:
+    app, orchestrator = make_app()
+    async with app.run_test(size=SIZE, notifications=True) as pilot:
+        await loaded(pilot)
+        await choose(pilot, "qwen2.5-0.5b")
+        await typed_ahead(pilot, "enter", DeployDialog, "plus", "y")
+        await until(pilot, lambda: TOLD in screen_text(app))
+        assert isinstance(app.screen, DeployDialog) and "2 h at" in screen_text(app)
+        assert not orchestrator.specs
+        await pilot.press("y")
+        await until(pilot, lambda: isinstance(app.screen, DeploymentScreen))
+    assert [spec.hours for spec in orchestrator.specs] == [2]
+
+
+@pytest.mark.parametrize(
+    ("asks", "answer", "dialog"),
+    [("R", "y", Confirm), ("q", "l", QuitDialog), ("q", "r", QuitDialog)],
+)
+async def test_what_ends_a_machine_is_not_answered_before_it_is_asked(
+    asks: str, answer: str, dialog: type[Confirm | QuitDialog]
+) -> None:
+    app, orchestrator = make_app()
+    async with app.run_test(size=SIZE, notifications=True) as pilot:
+        await show(pilot, orchestrator, to_serving)
+        await typed_ahead(pilot, asks, dialog, answer)
+        await until(pilot, lambda: TOLD in screen_text(app))
+        assert isinstance(app.screen, dialog)
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, DeploymentScreen))
+    assert orchestrator.calls == []
+
+
+async def test_escape_typed_ahead_is_taken() -> None:
+    app, orchestrator = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        await choose(pilot, "qwen2.5-0.5b")
+        await typed_ahead(pilot, "enter", DeployDialog, "escape")
+        await until(pilot, lambda: isinstance(app.screen, OffersScreen))
+    assert not orchestrator.specs
