@@ -250,3 +250,17 @@ def test_a_remedy_names_the_options_of_the_engine_whose_log_it_is() -> None:
     assert own.action.name == "--enforce-eager" and "--enforce-eager" in own.remedy
     assert other.action.name == "--disable-cuda-graph"
     assert "--disable-cuda-graph" in other.remedy and "--enforce-eager" not in other.remedy
+
+
+def test_an_option_that_the_engine_does_not_have_is_not_applied_to_it() -> None:
+    error = "CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate_v2(&handle)"
+    vllm = rule_engine.diagnose(
+        ALL, ["(EngineCore pid=7) vllm/v1/engine", f"RuntimeError: {error}"]
+    )
+    llama = rule_engine.diagnose(
+        ALL, ["ggml_cuda_init: found 1 CUDA devices:", f"CUDA error: {error}"]
+    )
+    assert vllm.rule == llama.rule == "cublas"
+    assert vllm.action.words == "start again with --gpu-memory-utilization 0.85"
+    assert llama.action.kind is RemedyKind.STOP
+    assert "llama.cpp: -c or -ngl" in llama.remedy

@@ -208,10 +208,17 @@ def _from_match(best: Match, log: Log, spelled: Mapping[str, str]) -> Diagnosis:
     made = _made(rule, values, _lines_of(best.record, log), rule.confidence, best.groups)
     remedy = made.remedy + suspects(log) if rule.tier == PLAIN else made.remedy
     if spelled and rule.engine != log.program:
-        remedy = _OPTION.sub(lambda found: spelled.get(found[0], found[0]), remedy)
-        name = spelled.get(made.action.name, made.action.name)
-        made = replace(made, action=replace(made.action, name=name))
+        remedy = _OPTION.sub(lambda found: spelled.get(found[0]) or found[0], remedy)
+        made = replace(made, action=_as_spelled(made.action, rule, spelled))
     return replace(made, remedy=remedy)
+
+
+def _as_spelled(told: Remedy, rule: Rule, spelled: Mapping[str, str]) -> Remedy:
+    """Without an option that the engine does not have: what the rule's kind does, then."""
+    name = spelled.get(told.name, told.name)
+    if told.name and not name:
+        return replace(rule, apply={}).action({})
+    return replace(told, name=name)
 
 
 def _lines_of(record: Record, log: Log) -> list[str]:
