@@ -14,6 +14,9 @@ from typing import Any, ParamSpec, TypeVar
 P = ParamSpec("P")
 T = TypeVar("T")
 
+LATE_S = 0.5
+"""Of the rushing clock. The system waits whole milliseconds at least."""
+
 
 class RushingClock:
     """Stands in for the module `time` where something measures. rate: its seconds in one of the
@@ -21,25 +24,28 @@ class RushingClock:
 
     def __init__(self) -> None:
         self.rate = 1.0
-        self._shown = self._since = time.monotonic()
+        self._ahead = 0.0
 
     def monotonic(self) -> float:
-        return self._shown + (time.monotonic() - self._since) * self.rate
+        return self._ahead + time.monotonic()
 
     perf_counter = monotonic
 
     @contextlib.contextmanager
     def rushing(self, rate: float) -> Iterator[None]:
-        before = self.rate
-        self._turn(rate)
+        before, self.rate = self.rate, rate
         try:
             yield
         finally:
-            self._turn(before)
+            self.rate = before
 
-    def _turn(self, rate: float) -> None:
-        self._shown, self._since = self.monotonic(), time.monotonic()
-        self.rate = rate
+    def waited(self, took_s: float, timeout: float | None) -> None:
+        """Only a wait rushes, and no further than LATE_S beyond its end: work takes its time, and a
+        computer that is busy elsewhere makes nothing late."""
+        passed = took_s * self.rate
+        if timeout is not None:
+            passed = min(passed, max(timeout + LATE_S, took_s))
+        self._ahead += passed - took_s
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """As asyncio.run, in this clock's time."""
@@ -49,7 +55,10 @@ class RushingClock:
             def select(
                 self, timeout: float | None = None
             ) -> list[tuple[selectors.SelectorKey, int]]:
-                return super().select(None if timeout is None else timeout / clock.rate)
+                begun = time.monotonic()
+                found = super().select(None if timeout is None else timeout / clock.rate)
+                clock.waited(time.monotonic() - begun, timeout)
+                return found
 
         def made() -> asyncio.AbstractEventLoop:
             loop = asyncio.SelectorEventLoop(Selector())

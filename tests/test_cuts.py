@@ -96,8 +96,21 @@ PHASES = [
 ]
 
 
-@pytest.mark.parametrize("phase", PHASES)
-@pytest.mark.parametrize("seconds", [5.0, 60.0, 600.0])
+CUTS = [
+    # Ten minutes are the same as one to most phases, and take long.
+    pytest.param(
+        seconds,
+        phase,
+        id=f"{seconds:.0f}-{phase}",
+        marks=[pytest.mark.soak]
+        * (seconds > 60 and phase not in (Phase.INSTALLING, Phase.SERVING)),
+    )
+    for seconds in (5.0, 60.0, 600.0)
+    for phase in PHASES
+]
+
+
+@pytest.mark.parametrize(("seconds", "phase"), CUTS)
 @in_rushing_time
 async def test_a_cut_ends_no_deployment(
     seconds: float,
