@@ -11,13 +11,13 @@ from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from gdl.domain.errors import GdlError
 from gdl.domain.findings import Finding
 from gdl.presentation.lines import plain, plain_block
 from gdl.tui.context import context_of
+from gdl.tui.screens.modal import Modal
 from gdl.tui.widgets.scroll import Scroll
 
 _MARKS = {
@@ -28,7 +28,7 @@ _MARKS = {
 }
 
 
-class DoctorScreen(ModalScreen[None]):
+class DoctorScreen(Modal[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("r", "look", "Refresh", id="doctor.look", tooltip="Check again"),
         Binding("escape,q", "dismiss", "Close", id="doctor.close", tooltip="Back"),

@@ -10,7 +10,6 @@ from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 
 from gdl.domain.errors import GdlError
 from gdl.domain.fleet_orders import End, FleetOrder, Scale
@@ -20,6 +19,7 @@ from gdl.presentation.words import plural
 from gdl.tui.context import context_of
 from gdl.tui.screens.base import Explains
 from gdl.tui.screens.dialogs import Confirm
+from gdl.tui.screens.modal import Modal
 from gdl.tui.widgets import fleet_rows
 from gdl.tui.widgets.keyed_table import KeyedTable
 from gdl.tui.widgets.live_text import LiveText
@@ -29,7 +29,7 @@ _NONE = "There is no fleet. `gdl-tui deploy MODEL --replicas 3` creates one."
 _CHANGES = frozenset({"grow", "shrink", "release", "go_on"})
 
 
-class FleetScreen(Explains, ModalScreen[None]):
+class FleetScreen(Explains, Modal[None]):
     AUTO_FOCUS = "#replicas"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("plus,a", "grow", "One more", id="fleet.grow", tooltip="Add one replica"),
@@ -61,6 +61,7 @@ class FleetScreen(Explains, ModalScreen[None]):
             yield LiveText(id="fleet-keys", classes="dialog-note")
 
     def on_mount(self) -> None:
+        self._draw()
         self.set_interval(REFRESH_EVERY_S, self._look_if_seen)
         self.action_look()
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from textual.await_complete import AwaitComplete
 from textual.events import Key
 from textual.message import Message
 from textual.screen import ModalScreen
+from textual.worker import Worker
 
 from gdl.tui.context import context_of
 
@@ -15,11 +16,21 @@ Result = TypeVar("Result")
 
 
 class Modal(ModalScreen[Result]):
-    """Its workers end before its widgets go, so that none looks for one that is not there."""
+    """Its workers end before its widgets go, so that none looks for one that is not there; and none
+    begins afterwards, by a timer or a message that was on its way."""
+
+    _answered = False
 
     def dismiss(self, result: Result | None = None) -> AwaitComplete:
+        self._answered = True
         self.workers.cancel_node(self)
         return super().dismiss(result)
+
+    def run_worker(self, *work: Any, **how: Any) -> Worker[Any]:
+        worker = super().run_worker(*work, **how)
+        if self._answered:
+            worker.cancel()
+        return worker
 
 
 class Question(Modal[Result]):

@@ -12,7 +12,6 @@ from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from gdl.domain.errors import GdlError
@@ -20,6 +19,7 @@ from gdl.domain.spending import Cap, Period, SpendingReport
 from gdl.presentation.lines import plain, plain_block
 from gdl.presentation.spending import cap_line, cells, totals
 from gdl.tui.context import context_of
+from gdl.tui.screens.modal import Modal
 from gdl.tui.widgets.meters import bar
 from gdl.tui.widgets.scroll import Scroll
 
@@ -28,7 +28,7 @@ _NEAR = 0.8
 """From that share on a cap is drawn as a warning."""
 
 
-class SpendingScreen(ModalScreen[None]):
+class SpendingScreen(Modal[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("d", "show('day')", "By day", id="spending.day", tooltip="The last 31 days"),
         Binding("m", "show('month')", "By month", id="spending.month",
