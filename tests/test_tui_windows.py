@@ -48,7 +48,7 @@ async def test_nothing_begins_in_a_window_that_closes() -> None:
 async def test_fleets_that_come_while_their_window_closes_are_for_nobody() -> None:
     app, orchestrator = make_app()
 
-    async def rows() -> Sequence[FleetView]:
+    async def rows(*, past: bool = False) -> Sequence[FleetView]:
         window = app.screen
         while window.query("#replicas"):
             await asyncio.sleep(0)
