@@ -130,15 +130,15 @@ async def test_the_list_is_asked_wide(shopper: FakeShopper, backend: ShopperBack
     assert shopper.seen("GET", "/api/v1/inventory")[0].query == {"limit": "10000", "offset": "0"}
 
 
-async def test_a_list_of_a_hundred_thousand_offers_is_read_page_by_page(tmp_path: Path) -> None:
+async def test_a_list_of_thirty_thousand_offers_is_read_page_by_page(tmp_path: Path) -> None:
     scenario = load("calm")
-    async with Service(scenario, root=tmp_path / "market", offers=100_000) as service:
+    async with Service(scenario, root=tmp_path / "market", offers=30_000) as service:
         backend = ShopperBackend(settings(service.url, tmp_path), "me")
         found = await backend.offers(OfferQuery())
         await backend.aclose()
         asked = [each for each in service.api.received if each.path == "/api/v1/inventory"]
-    assert len(found) == len({offer.id for offer in found}) == 100_000
-    assert [each.query["offset"] for each in asked] == [f"{n * 10_000}" for n in range(10)]
+    assert len(found) == len({offer.id for offer in found}) == 30_000
+    assert [each.query["offset"] for each in asked] == [f"{n * 10_000}" for n in range(3)]
 
 
 @pytest.mark.parametrize("told", [{}, {"total": 10**9}])

@@ -4,6 +4,7 @@ version: one test for each, which says what to do when a new version has changed
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib
 import inspect
 import pkgutil
@@ -213,14 +214,17 @@ def ours() -> list[type[MessagePump]]:
     return list(found)
 
 
+@functools.cache
+def private_names_of(base: type) -> set[str]:
+    names = {name for name in vars(base) if name.startswith("_")}
+    names |= set(re.findall(r"\bself\.(_\w+)\b[^=(\n]*=", inspect.getsource(base)))
+    return {name for name in names if not name.startswith("__")}
+
+
 def private_names_of_textual(made: type[MessagePump]) -> set[str]:
     """Attributes and methods with an underscore in the classes below one of ours."""
-    names: set[str] = set()
-    for base in made.__mro__:
-        if base.__module__.startswith("textual"):
-            names |= {name for name in vars(base) if name.startswith("_")}
-            names |= set(re.findall(r"\bself\.(_\w+)\b[^=(\n]*=", inspect.getsource(base)))
-    return {name for name in names if not name.startswith("__")}
+    bases = [base for base in made.__mro__ if base.__module__.startswith("textual")]
+    return set().union(*map(private_names_of, bases))
 
 
 def test_nothing_else_private_of_textual_is_used_or_replaced() -> None:
