@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gdl.cli import exit_codes
 from gdl.cli.narrator import Narrator
 from gdl.cli.output import Output
-from gdl.cli.tables import table, width
+from gdl.cli.tables import folded, named_values, table, width
 from gdl.domain import errors
 from gdl.domain import events as ev
 from gdl.domain.deployment import DeploymentState
@@ -70,6 +70,47 @@ def test_what_can_be_spared_is_omitted_and_ids_stay_whole() -> None:
     assert len(omitted) == 2
 
 
+def test_a_reason_stands_beneath_its_row_where_ids_would_be_cut_beside_it() -> None:
+    ident = "28a52dae-189d-459b-8aac-564afc2281c4"
+    row = ("2026-11-29 10:29:40", "release requested", ident, "$0.058/h", "asked once " * 4)
+    lines = table(("WHEN", "WHAT", "SESSION", ">PRICE", "EVIDENCE"), [row, (*row[:4], "")], 80)
+    assert lines[:2] == [
+        "WHEN             WHAT             SESSION                                  PRICE",
+        "    EVIDENCE",
+    ]
+    assert [line.split() for line in lines[2:]] == [
+        ["2026-11-29", "release", ident, "$0.058/h"],
+        ["10:29:40", "requested"],
+        ["asked", "once"] * 4,
+        ["2026-11-29", "release", ident, "$0.058/h"],
+        ["10:29:40", "requested"],
+    ]
+    assert lines[4] == "    asked once asked once asked once asked once"
+    assert max(map(len, lines)) <= 80
+    # Beside it wherever there is room, and without a terminal.
+    assert all(line.startswith("2026") for line in table(("A", "B"), [row[::3]], None)[1:])
+    assert table(("WHEN", "EVIDENCE"), [(row[0], row[4])], 80)[1].endswith("asked once")
+
+
+def test_what_a_reason_would_fold_deeply_beside_it_stands_beneath() -> None:
+    row = ("$0.0027", "1x RTX 3090 24 GB", "scaled: your own benchmarks: RTX A4000 at 4 at a time")
+    assert table((">$/1M", "MACHINE", "FROM"), [row], 44)[2:] == [
+        "$0.0027  1x RTX 3090 24 GB",
+        "    scaled: your own benchmarks: RTX A4000",
+        "    at 4 at a time",
+    ]
+
+
+def test_sentences_and_values_end_where_the_terminal_does() -> None:
+    assert folded("as many words as there are", 12) == ["as many", "words as", "there are"]
+    assert folded("as many words as there are", None) == ["as many words as there are"]
+    assert named_values([("model", "a b c d e f g"), ("known", "")], 17) == [
+        "model  a b c d e",
+        "       f g",
+        "known  ",
+    ]
+
+
 _WORDS = st.text(st.sampled_from("abc 東-"), max_size=60)
 
 
@@ -81,6 +122,8 @@ def test_no_line_is_wider_than_the_terminal(rows: list[tuple[str, ...]], columns
     headings = ("A", "B", "C", "D", "E", "F", "G", "H", "I")
     lines = table(headings, rows, columns, ("B", "C"))
     assert max(map(width, lines)) <= columns
+    # Whatever the terminal, the smallest among them, nothing is waited for.
+    assert table(headings, rows, columns - 44, ("B", "C"))
 
 
 def _children(cls: type[GdlError]) -> list[type[GdlError]]:

@@ -74,7 +74,8 @@ async def show(session: Session, spec: DeploymentSpec, replicas: int | None = No
         f"offers   {plural(len(tried), 'offer')} in this order, each if the previous one failed"
         + (f"; {others} more suitable" if others else "")
     )
-    output.table((">PRICE", ">SESSION", "MACHINE", "PROVIDER", "LOCATION", "OFFER"), _rows(tried))
+    headings = (">PRICE", ">SESSION", "MACHINE", "PROVIDER", "LOCATION", "OFFER")
+    output.table(headings, _rows(tried), ("LOCATION", "PROVIDER"))
     say("nothing was rented: omit --dry-run to deploy")
     return exit_codes.OK
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from gdl.cli.bench_options import ResultOptions
-from gdl.cli.output import Output
+from gdl.cli.output import Output, columns_of
+from gdl.cli.tables import named_values
 from gdl.domain.errors import UsageError
 from gdl.loadgen import charts, result_files
 from gdl.loadgen.load import Outcome
@@ -42,21 +44,21 @@ def swept(found: Swept, wanted: ResultOptions, context: Context, output: Output)
     heads, rows = result_files.sweep_table(outcomes, context)
     output.table(tuple(f">{head}" for head in heads), rows)
     if any(outcome.strain.limited for outcome in outcomes):
-        output.line(result_files.MARKED)
+        output.prose(result_files.MARKED)
     output.line("")
     output.lines(charts.throughputs(outcomes))
-    output.line(f"ended: {plain(found.ended, 300)}")
+    output.prose(f"ended: {plain(found.ended, 300)}")
     if found.best is not None:
         best = found.best
         sure = "sure" if found.sure else f"not sure: {plain(found.doubt, 300)}"
-        output.line(
+        output.prose(
             f"best: {best.concurrency} at a time, {best.throughput:.1f} output tokens per "
             f"second (windows differ by {best.spread:.1%}; {sure})"
         )
         _print(best.middle, context, output)
     elif found.at_least is not None:
         best = found.at_least
-        output.line(
+        output.prose(
             f"at least {best.throughput:.1f} output tokens per second, at {best.concurrency} at a "
             f"time; {plain(found.doubt, 300)}"
         )
@@ -65,8 +67,8 @@ def swept(found: Swept, wanted: ResultOptions, context: Context, output: Output)
 
 def _print(outcome: Outcome, context: Context, output: Output) -> None:
     rows = result_files.rows(outcome, context)
-    wide = max(len(name) for name, _ in rows)
-    output.lines(f"{name:<{wide}}  {plain(text, 300)}" for name, text in rows)
+    told = [(name, plain(text, 300)) for name, text in rows]
+    output.lines(named_values(told, columns_of(sys.stdout)))
     output.lines(charts.distributions(outcome))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from gdl.cli.tables import table
+from gdl.cli.tables import named_values, table
 from gdl.orchestrator.leasing.model_details import REFERENCE, SMALLEST
 from gdl.presentation.hardware import gigabytes
 from gdl.presentation.lines import plain
@@ -22,8 +22,7 @@ def page(
     """Names and values first, then the GPUs, then the variants. columns: of the terminal, None
     where a line may be of any length."""
     rows = [(name, plain(value, 300)) for name, value in _facts(told, load, gpu) if value]
-    wide = max(len(name) for name, _ in rows)
-    yield from (f"{name:<{wide}}  {value}" for name, value in rows)
+    yield from named_values(rows, columns)
     if told.fits:
         yield ""
         headings = ("GPU", ">MEMORY", ">GPUS", "FITS")

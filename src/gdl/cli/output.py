@@ -85,6 +85,12 @@ class Output:
         for text in texts:
             self.line(text)
 
+    def prose(self, text: str) -> None:
+        """A sentence, between whose words a line ends where the terminal does."""
+        from gdl.cli.tables import folded
+
+        self.lines(folded(text, columns_of(sys.stdout)))
+
     def table(
         self,
         headings: Sequence[str],

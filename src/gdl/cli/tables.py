@@ -18,11 +18,14 @@ _LEAST = 10
 """Columns that every column of a table keeps, and"""
 _WORD = 20
 """for a word of that length or longer, when the terminal is wide enough."""
-_WHOLE = 36
+_WHOLE = 40
 """An id of up to so many columns is shown on one line, to be copied, before others get any."""
 _NAME = 24
 """What is no longer, such as a machine's name, is not folded as long as a column can be spared."""
 _LAST_RESORT = 3
+_DEEP = 3
+"""Lines that a reason may be folded into beside its row; where it takes more, it stands beneath."""
+_INDENT = " " * 4
 
 
 def width(text: str) -> int:
@@ -50,22 +53,32 @@ def table(
 
     The last column, where reasons and hints stand, may be long. columns: a terminal's; what is
     wider goes without the `spare` columns, the first of them first, which `omitted` is told, and is
-    folded, the last column first. None: a row is a line, however long.
+    folded, the last column first. Where ids and words would not stay whole, or it would be folded
+    deeply, the last column stands beneath the others. None: a row is a line, however long.
     """
     names = [heading.removeprefix(">") for heading in headings]
     right = [heading.startswith(">") for heading in headings]
     limits = [120] * (len(names) - 1) + [400]
     cells: list[Sequence[str]] = [names, *([*map(plain, row, limits)] for row in rows)]
-    widths = [max(width(line[column]) for line in cells) for column in range(len(names))]
-    if columns is not None:
-        shown = _shown(names, right, cells, widths, columns, spare)
-        if omitted is not None:
-            omitted += [name for column, name in enumerate(names) if column not in shown]
-        right, widths = [right[n] for n in shown], [widths[n] for n in shown]
-        cells = [[line[n] for n in shown] for line in cells]
-    if columns is not None:
-        widths = _narrowed(cells, widths, columns)
-        cells = [part for line in cells for part in _folded(line, widths)]
+    if columns is None:
+        return _aligned(cells, _widest(cells), right)
+    shown, beneath = _arranged(names, right, cells, columns, spare)
+    if omitted is not None:
+        omitted += [name for n, name in enumerate(names) if n not in (*shown, beneath)]
+    below = ["" if beneath is None else line[beneath] for line in cells]
+    cells, right = [[line[n] for n in shown] for line in cells], [right[n] for n in shown]
+    widths = _narrowed(cells, _least(cells, right, prose=beneath is None), columns)
+    lines = []
+    for line, under in zip(cells, below, strict=True):
+        lines += _aligned(_folded(line, widths), widths, right)
+        if under:
+            lines += [_INDENT + piece for piece in _pieces(under, columns - len(_INDENT))]
+    return lines
+
+
+def _aligned(
+    cells: Sequence[Sequence[str]], widths: Sequence[int], right: Sequence[bool]
+) -> list[str]:
     lines = []
     for line in cells:
         padded = (
@@ -76,28 +89,60 @@ def table(
     return lines
 
 
-def _shown(
+def _arranged(
     names: Sequence[str],
     right: Sequence[bool],
     cells: Sequence[Sequence[str]],
-    widths: Sequence[int],
     columns: int,
     spare: Sequence[str],
-) -> list[int]:
-    """Numbers of the columns that are shown: all where they fit, the last one and those that are
-    wider than `_NAME` folded between words."""
+) -> tuple[list[int], int | None]:
+    """Numbers of the columns that are shown beside each other, and of the one beneath them."""
     last = len(names) - 1
-    least = []
-    for n, (name, flush) in enumerate(zip(names, right, strict=True)):
-        words = max(_longest_word(cells, n), width(name))
-        short = widths[n] <= _NAME and n != last
-        least.append(widths[n] if flush or short else min(widths[n], words))
+    shown = _shown(names, _least(cells, right), columns, spare)
+    if last == 0 or right[last] or shown[-1] != last or columns < 2 * _WORD:
+        return shown, None
+    least = _least([[line[n] for n in shown] for line in cells], [right[n] for n in shown])
+    room = columns - _together(least[:-1]) - 2
+    if room >= _WORD or (
+        room >= least[-1] and all(len(_pieces(line[last], room)) <= _DEEP for line in cells)
+    ):
+        return shown, None
+    above = [line[:last] for line in cells]
+    return _shown(names[:last], _least(above, right[:last], prose=False), columns, spare), last
+
+
+def _shown(
+    names: Sequence[str], least: Sequence[int], columns: int, spare: Sequence[str]
+) -> list[int]:
+    """Numbers of the columns that are shown: all where they fit."""
     shown = list(range(len(names)))
     for name in spare:
-        if sum(least[n] for n in shown) + 2 * (len(shown) - 1) <= columns:
+        if _together([least[n] for n in shown]) <= columns:
             break
         shown = [n for n in shown if names[n] != name]
     return shown
+
+
+def _widest(cells: Sequence[Sequence[str]]) -> list[int]:
+    return [max(map(width, column)) for column in zip(*cells, strict=True)]
+
+
+def _together(widths: Sequence[int]) -> int:
+    """Columns of a line."""
+    return sum(widths) + 2 * (len(widths) - 1)
+
+
+def _least(
+    cells: Sequence[Sequence[str]], right: Sequence[bool], *, prose: bool = True
+) -> list[int]:
+    """Columns that each column needs: the last one, if it is `prose`, and those that are wider than
+    `_NAME` may be folded between words, but not their headings."""
+    least = []
+    for n, widest in enumerate(_widest(cells)):
+        whole = right[n] or (widest <= _NAME and not (prose and n == len(right) - 1))
+        words = max(_longest_word(cells, n), width(cells[0][n]))
+        least.append(widest if whole else min(widest, words))
+    return least
 
 
 def _longest_word(cells: Sequence[Sequence[str]], column: int) -> int:
@@ -105,24 +150,25 @@ def _longest_word(cells: Sequence[Sequence[str]], column: int) -> int:
     return min(longest, _WHOLE)
 
 
-def _narrowed(cells: Sequence[Sequence[str]], widths: list[int], columns: int) -> list[int]:
-    """As wide as fits: the last column is narrowed first, then the widest. Words are
-    kept whole where that is enough.
+def _narrowed(cells: Sequence[Sequence[str]], least: Sequence[int], columns: int) -> list[int]:
+    """As wide as fits: the last column is narrowed first, then the widest, each as far as `least`
+    if that is enough; otherwise words are kept whole as long as possible.
     """
-    narrowed = list(widths)
-    over = sum(widths) + 2 * (len(widths) - 1) - columns
-    spare = min(over, widths[-1] - 2 * _WORD)
+    narrowed = _widest(cells)
+    over = _together(narrowed) - columns
+    spare = min(over, narrowed[-1] - 2 * _WORD)
     if spare > 0:
         narrowed[-1] -= spare
         over -= spare
     words = [
-        min(_longest_word(cells, column), _WHOLE if column < len(widths) - 1 else _WORD)
-        for column in range(len(widths))
+        min(_longest_word(cells, column), _WHOLE if column < len(least) - 1 else _WORD)
+        for column in range(len(least))
     ]
     for floors in (
+        least,
         [max(word, _LEAST) for word in words],
-        [_LEAST] * len(widths),
-        [_LAST_RESORT] * len(widths),
+        [_LEAST] * len(least),
+        [_LAST_RESORT] * len(least),
     ):
         while over > 0 and any(size > floor for size, floor in zip(narrowed, floors, strict=True)):
             widest = max(
@@ -141,7 +187,7 @@ def _folded(line: Sequence[str], widths: Sequence[int]) -> list[tuple[str, ...]]
 
 def _pieces(text: str, size: int) -> list[str]:
     """Cut at blanks where there are some, each piece at most `size` columns wide."""
-    pieces = []
+    pieces, size = [], max(size, 2)
     while width(text) > size:
         end = size
         if not text.isascii():
@@ -153,8 +199,24 @@ def _pieces(text: str, size: int) -> list[str]:
     return [*pieces, text]
 
 
-def benchmark_figures(report: BenchReport) -> list[str]:
-    """The figures of a benchmark as lines."""
+def folded(text: str, columns: int | None) -> list[str]:
+    """A sentence as lines that a terminal of that many columns shows whole; None: as one."""
+    return [text] if columns is None else _pieces(text, max(columns, 1))
+
+
+def named_values(rows: Sequence[tuple[str, str]], columns: int | None = None) -> list[str]:
+    """Names, and beside each its value, folded to the terminal where there is one."""
+    names = max(width(name) for name, _ in rows)
+    room = None if columns is None else max(columns - names - 2, _LEAST)
+    return [
+        f"{name if first else '':<{names}}  {line}"
+        for name, value in rows
+        for first, line in ((not n, line) for n, line in enumerate(folded(value, room)))
+    ]
+
+
+def benchmark_figures(report: BenchReport, columns: int | None = None) -> list[str]:
+    """The figures of a benchmark as lines, folded to a terminal of that many columns."""
     rows: list[tuple[str, str]] = [
         ("model", report.model),
         ("requests", f"{report.completed} completed, {report.failed} failed"),
@@ -177,8 +239,7 @@ def benchmark_figures(report: BenchReport) -> list[str]:
     rows += [("error", error) for error in report.errors[:5]]
     last = (("note", report.note), ("compared", report.standing))
     rows += [(name, text) for name, text in last if text]
-    names = max(len(name) for name, _ in rows)
-    return [f"{name:<{names}}  {plain(text, 300)}" for name, text in rows]
+    return named_values([(name, plain(text, 300)) for name, text in rows], columns)
 
 
 def _percentiles(figures: Percentiles) -> str:

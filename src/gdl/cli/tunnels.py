@@ -24,6 +24,7 @@ from gdl.presentation.durations import clock_time
 from gdl.presentation.lines import plain
 
 _OPENS_S = 60.0
+_HEADINGS = ("SESSION", "MODEL", "ENDPOINT", ">PID", ">OPEN FOR")
 
 
 def show(session: Session, rows: Sequence[TunnelRow]) -> None:
@@ -32,7 +33,7 @@ def show(session: Session, rows: Sequence[TunnelRow]) -> None:
             session.output.json(row)
     elif rows:
         cells = [(r.session_id, r.model, r.endpoint, str(r.pid), _age(r)) for r in rows]
-        session.output.table(("SESSION", "MODEL", "ENDPOINT", ">PID", ">OPEN FOR"), cells)
+        session.output.table(_HEADINGS, cells, ("PID", "OPEN FOR", "MODEL"))
     else:
         say("no tunnels")
 

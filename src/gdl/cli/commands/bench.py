@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated, NoReturn
 
 import typer
@@ -69,6 +70,7 @@ def _own_workload(
 
     async def body(session: Session) -> int:
         from gdl.cli import publication
+        from gdl.cli.output import columns_of
         from gdl.cli.progress import with_progress
         from gdl.cli.tables import benchmark_figures
         from gdl.domain.benchmark import OWN
@@ -81,7 +83,7 @@ def _own_workload(
         if as_json:
             session.output.json(report)
         else:
-            session.output.lines(benchmark_figures(report))
+            session.output.lines(benchmark_figures(report, columns_of(sys.stdout)))
         if publish and report.completed:
             await publication.publish(session, ident, report, OWN)
         return exit_codes.OK if report.completed else exit_codes.VERIFICATION_FAILED

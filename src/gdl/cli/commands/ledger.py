@@ -109,11 +109,11 @@ def _as_lines(output: Output, found: list[LedgerEntry], shown: list[LedgerAccoun
 
     last = {id(account.entries[-1]): account for account in shown}
     rows = [_cells(one, last.get(id(one))) for one in found]
-    output.table(_HEADINGS, rows, ("SERVICE'S TIME", "PROVIDER", "PRICE"))
+    output.table(_HEADINGS, rows, ("SERVICE'S TIME", "PROVIDER"))
     total = f"{dollars(_total(shown, simulated=False))} in all, by our own clock"
     if simulated := _total(shown, simulated=True):
         total += f"; on simulated machines, where nothing is paid, {dollars(simulated)}"
-    output.line(total)
+    output.prose(total)
     for each in shown:
         if not each.certain:
             say(f"in doubt: {plain(each.name)} may be billing; the entries say what was tried")

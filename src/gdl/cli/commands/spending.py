@@ -79,7 +79,7 @@ def _as_lines(output: Output, report: SpendingReport) -> None:
         headings = (report.by.upper(), "BACKEND", ">SPENT", ">CHARGED", ">DIFFERENCE")
         output.table(headings, [cells(row) for row in report.rows])
     for line in totals(report):
-        output.line(line)
+        output.prose(line)
     for name, why in report.silent.items():
         say(f"warning: {name} did not report its charges: {plain(why, 200)}")
     for name in report.in_doubt:
