@@ -12,6 +12,7 @@ from diagnosis_support import ALL, by_id, diagnose, rules
 from gdl.diagnosis import rule_engine
 from gdl.diagnosis.rules import Rule
 from gdl.domain.remedies import RemedyKind
+from gdl.engines.sglang import server_flags
 from log_excerpts import LOGS
 
 STARTED_WELL = Path(__file__).parent / "data" / "engine" / "start-cpu.log"
@@ -264,3 +265,10 @@ def test_an_option_that_the_engine_does_not_have_is_not_applied_to_it() -> None:
     assert vllm.action.words == "start again with --gpu-memory-utilization 0.85"
     assert llama.action.kind is RemedyKind.STOP
     assert "llama.cpp: -c or -ngl" in llama.remedy
+
+
+def test_what_is_applied_to_sglang_is_an_option_of_sglang() -> None:
+    spelled, flags = ALL.spelled("sglang"), server_flags.flags()
+    applied = {rule.apply["name"] for rule in ALL.rules if rule.apply.get("kind") == "flag"}
+    told = {name: spelled.get(name, name) for name in applied}
+    assert {name: other for name, other in told.items() if other and other not in flags} == {}
