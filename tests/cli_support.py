@@ -345,6 +345,13 @@ class ScriptedSessions:
         self._o.call("sessions")
         return self._o.rows
 
+    async def row(self, ident: str) -> SessionRow:
+        self._o.call("sessions")
+        for row in self._o.rows:
+            if row.session.id.startswith(ident):
+                return row
+        raise UsageError(f"no session {ident}", "`gdl-tui sessions` shows all")
+
     async def confirm_gone(self, ident: str) -> SessionRow:
         self._o.call(f"confirm_gone {ident}")
         return replace(self._o.rows[0], billing="released", doubt="")
@@ -405,6 +412,10 @@ class ScriptedVolumes:
             if ident in (row.volume.id, row.volume.name):
                 return row.volume
         raise UsageError(f"no volume {ident}", "`gdl-tui volumes` lists them")
+
+    async def check(self, offer_id: str, name: str) -> None:
+        if offer_id not in (offer.id for offer in self._o.offered):
+            raise UsageError(f"offer {offer_id} is not listed", "`gdl-tui offers` lists them")
 
     async def make(self, offer_id: str, name: str, size_gb: int) -> Volume:
         self._o.call(f"make {name} {size_gb} {offer_id}")

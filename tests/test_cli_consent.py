@@ -145,6 +145,26 @@ def test_a_script_must_say_that_a_machine_may_go(
     assert play(scripted, "destroy", "sess-1", "--yes", *more) == 0
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("destroy", "nope"), "error: no session nope"),
+        (("destroy", "nope", "--seen-gone"), "error: no session nope"),
+        (("extend", "nope", "2"), "error: no session nope"),
+        (("volumes", "delete", "nope"), "error: no volume nope"),
+        (("volumes", "make", "x", "--size", "5", "--offer", "nope"), "offer nope is not listed"),
+    ],
+)
+def test_nothing_is_asked_about_what_there_is_not(
+    start: Start, words: tuple[str, ...], told: str
+) -> None:
+    asked = start("destroy", *words, terminal=True, CLI_BILLS="1")
+    asked.until(told)
+    assert asked.end() == 2
+    assert "[y/N]" not in asked.told
+    assert not [call for call in asked.calls if words[0] in call and call != "sessions"]
+
+
 def test_volumes_are_neither_made_nor_deleted_unasked(capsys: pytest.CaptureFixture[str]) -> None:
     scripted = market()
     make = ("volumes", "make", "cache", "--size", "50", "--offer", "o-1")
@@ -154,3 +174,28 @@ def test_volumes_are_neither_made_nor_deleted_unasked(capsys: pytest.CaptureFixt
     assert "what is on cache is lost then" in capsys.readouterr().err
     assert play(scripted, *DEPLOY, "--volume", "new", "--volume-size", "50") == 2
     assert scripted.calls == ["aclose"] * 3
+
+
+@pytest.mark.parametrize(
+    "words",
+    [(), ("make", "x", "--size", "5", "--offer", "y"), ("delete", "x"), ("delete", "x", "--yes")],
+)
+def test_a_backend_without_volumes_is_named_before_anything_is_asked(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(("volumes", *words, "--backend", "local")) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.splitlines()) == (
+        "",
+        ["error: the local backend has no volumes", "hint: use --backend vastai or runpod"],
+    )
+
+
+def test_options_before_a_subcommand_count_or_are_refused(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(("volumes", "--backend", "local", "delete", "x")) == 2
+    assert "the local backend has no volumes" in capsys.readouterr().err
+    for words in (("volumes", "--json", "delete", "x"), ("config", "--json", "path")):
+        assert run(words) == 2
+        assert "put it behind: `gdl-tui" in capsys.readouterr().err

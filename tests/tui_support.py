@@ -497,6 +497,9 @@ class ScriptedSessions:
             raise self._o.error
         return self._o.rows
 
+    async def row(self, ident: str) -> SessionRow:
+        return next(row for row in self._o.rows if row.session.id == ident)
+
     async def confirm_gone(self, ident: str) -> SessionRow:
         self._o.calls.append(("confirm_gone", ident))
         row = next(row for row in self._o.rows if row.session.id == ident)
@@ -659,6 +662,9 @@ class ScriptedVolumes:
 
     async def find(self, ident: str) -> Volume:
         raise UsageError(f"no volume {ident}", "")
+
+    async def check(self, offer_id: str, name: str) -> None:
+        raise NotImplementedError
 
     async def make(self, offer_id: str, name: str, size_gb: int) -> Volume:
         raise NotImplementedError

@@ -14,7 +14,7 @@ import typer
 
 from gdl.cli.output import say
 from gdl.cli.runtime import at_terminal
-from gdl.domain.errors import Cancelled, NoSuitableOffer, UsageError
+from gdl.domain.errors import Cancelled, GdlError, NoSuitableOffer, UsageError
 from gdl.domain.money import dollars
 from gdl.domain.ranking import why_none
 from gdl.presentation.hardware import machine
@@ -185,17 +185,14 @@ def _until_when(spec: DeploymentSpec) -> str:
 
 
 async def row_of(sessions: Sessions, ident: str) -> SessionRow | None:
-    """The one session that is meant; None where that is not clear, or nobody answers: what is done
-    then tells why."""
-    from gdl.domain.errors import GdlError
-    from gdl.domain.id_matching import matching
-
+    """The one session that is meant; None where nobody answers: what is done then tells why. Raises
+    UsageError when nothing is called so, or several are: nothing is asked about those."""
     try:
-        rows = await sessions.rows()
+        return await sessions.row(ident)
+    except UsageError:
+        raise
     except GdlError:
         return None
-    found = matching(ident, rows, lambda row: (row.session.id, row.deployment_id))
-    return found[0] if len(found) == 1 else None
 
 
 def session_words(row: SessionRow) -> str:

@@ -77,3 +77,15 @@ def cli_of(context: typer.Context) -> Cli:
     if cli is None:
         raise RuntimeError("the command line was started without its context")
     return cli
+
+
+def passed_on(context: typer.Context, backend: str | None, *, as_json: bool) -> None:
+    """What stands between a command and its subcommand counts for the subcommand, which has its own
+    options. Raises UsageError for --json, which it would not see."""
+    from gdl.domain.errors import UsageError
+
+    if as_json:
+        name = f"gdl-tui {context.info_name} {context.invoked_subcommand}"
+        raise UsageError("--json would have no effect there", f"put it behind: `{name} ... --json`")
+    if backend is not None:
+        cli_of(context).backend = backend

@@ -11,7 +11,7 @@ import typer
 from gdl.cli import exit_codes
 from gdl.cli.completions import setting_names
 from gdl.cli.config_editor import edited, secret_typed
-from gdl.cli.option_groups import cli_of, command
+from gdl.cli.option_groups import cli_of, command, passed_on
 from gdl.cli.options import JsonOption
 from gdl.cli.output import Output, say
 from gdl.cli.runtime import Cli, guarded, load_settings
@@ -56,6 +56,7 @@ def config(context: typer.Context, as_json: JsonOption = False) -> None:
     """Show and change the settings; the file keeps its comments. Without a command, list them."""
     if context.invoked_subcommand is None:
         get(cli_of(context), None, as_json=as_json)
+    passed_on(context, None, as_json=as_json)
 
 
 def get(

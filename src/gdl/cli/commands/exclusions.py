@@ -8,7 +8,7 @@ import typer
 
 from gdl.cli import exit_codes
 from gdl.cli.id_arguments import named
-from gdl.cli.option_groups import cli_of, command
+from gdl.cli.option_groups import cli_of, command, passed_on
 from gdl.cli.options import JsonOption, Target
 from gdl.cli.output import say
 from gdl.cli.runtime import Cli, Session, execute
@@ -22,6 +22,7 @@ Kind = Literal["provider", "host", "machine", "offer"]
 def exclusions(context: typer.Context, target: Target, as_json: JsonOption = False) -> None:
     """Show what is excluded from deployments, and until when; clear or add exclusions."""
     if context.invoked_subcommand is not None:
+        passed_on(context, target.backend, as_json=as_json)
         return
 
     async def body(session: Session) -> int:

@@ -9,7 +9,7 @@ import typer
 from gdl.cli import exit_codes
 from gdl.cli.consent import YesOption, agreed, consent, costs
 from gdl.cli.id_arguments import named
-from gdl.cli.option_groups import cli_of, command
+from gdl.cli.option_groups import cli_of, command, passed_on
 from gdl.cli.options import JsonOption, Target
 from gdl.cli.output import Output, say
 from gdl.cli.runtime import Cli, Session, execute
@@ -34,13 +34,11 @@ def volumes(context: typer.Context, target: Target, as_json: JsonOption = False)
     A volume is tied to a machine or data centre, and costs money until it is deleted, used or not.
     """
     if context.invoked_subcommand is not None:
+        passed_on(context, target.backend, as_json=as_json)
         return
 
     async def body(session: Session) -> int:
-        from gdl.domain.errors import UsageError
-
-        if not session.orchestrator.volumes.keeps:
-            raise UsageError("no backend here has volumes", "use --backend vastai or runpod")
+        _check(session)
         _show(session.output, await session.orchestrator.volumes.list())
         return exit_codes.OK
 
@@ -71,12 +69,15 @@ def make(
         from gdl.presentation.lines import plain
         from gdl.presentation.money import hourly
 
+        _check(session)
         if costs(session.orchestrator):
             question = (
                 f"make a volume of {size} GB? It costs money until it is deleted, used or not"
             )
             refusal = "a volume costs money, and there is no terminal to ask on"
             said = consent(yes=yes, as_json=as_json)
+            if said.asks and not said.given:
+                await session.orchestrator.volumes.check(offer, name)
             await agreed(question, said, undone="no volume was made", refusal=refusal)
         made = await session.orchestrator.volumes.make(offer, name, size)
         if as_json:
@@ -105,9 +106,12 @@ def delete(
     async def body(session: Session) -> int:
         from gdl.presentation.lines import plain
 
+        _check(session)
         refusal = f"what is on {plain(ident, 80)} is lost then, and there is no terminal to ask on"
         question = f"delete the volume {plain(ident, 80)} and everything on it?"
         said = consent(yes=yes, as_json=as_json)
+        if said.asks and not said.given:
+            await session.orchestrator.volumes.find(ident)
         await agreed(question, said, undone="not deleted", refusal=refusal)
         gone = await session.orchestrator.volumes.delete(ident)
         if as_json:
@@ -117,6 +121,14 @@ def delete(
         return exit_codes.OK
 
     execute(cli, body, target=target, as_json=as_json, changes="deleted")
+
+
+def _check(session: Session) -> None:
+    """Raises UsageError where no backend of this run has volumes."""
+    from gdl.orchestrator.api.volumes import none_kept
+
+    if not session.orchestrator.volumes.keeps:
+        raise none_kept(session.orchestrator.backend_name.split(","))
 
 
 def _show(output: Output, listed: VolumeList) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import field
 from typing import Protocol
 
+from gdl.domain.errors import UsageError
 from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.volumes import Volume, VolumeRecord
 
@@ -30,6 +32,13 @@ class VolumeList:
     silent: dict[str, str] = field(default_factory=dict)
 
 
+def none_kept(backends: Iterable[str]) -> UsageError:
+    """What those backends cannot do."""
+    names = [*backends]
+    which = "no backend here has" if len(names) != 1 else f"the {names[0]} backend has no"
+    return UsageError(f"{which} volumes", "use --backend vastai or runpod")
+
+
 class Volumes(Protocol):
     """Disks for weights and compile caches, at the backends that have such."""
 
@@ -42,6 +51,10 @@ class Volumes(Protocol):
 
     async def find(self, ident: str) -> Volume:
         """The volume of that id or name. Raises UsageError when there is none, or several."""
+        ...
+
+    async def check(self, offer_id: str, name: str) -> None:
+        """Raises what `make` would refuse before it asks for anything."""
         ...
 
     async def make(self, offer_id: str, name: str, size_gb: int) -> Volume:

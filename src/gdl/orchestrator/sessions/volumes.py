@@ -23,7 +23,7 @@ from gdl.domain.volumes import Volume, VolumeRecord
 from gdl.journal import volumes as journaled
 from gdl.journal.store import Journal
 from gdl.orchestrator.api.read_only import changing
-from gdl.orchestrator.api.volumes import VolumeList, VolumeRow
+from gdl.orchestrator.api.volumes import VolumeList, VolumeRow, none_kept
 from gdl.orchestrator.leasing.rent_proof import surely_not
 from gdl.orchestrator.leasing.uninterrupted import uninterrupted
 
@@ -86,11 +86,22 @@ class KeptVolumes:
             name, why = next(iter(listed.silent.items()))
             raise BackendError(f"{name} does not list its volumes: {why}", "try again later")
         if not self.keeps:
-            raise UsageError("no backend here has volumes", "use --backend vastai or runpod")
+            raise none_kept(self._all)
         raise UsageError(f"no volume {one_line(wanted, 60)}", "`gdl-tui volumes` lists them")
+
+    async def check(self, offer_id: str, name: str) -> None:
+        await self._checked(offer_id, name)
 
     @changing("making a volume")
     async def make(self, offer_id: str, name: str, size_gb: int) -> Volume:
+        backend, offer = await self._checked(offer_id, name)
+        return await uninterrupted(self._make(backend, offer, name, size_gb))
+
+    async def _checked(self, offer_id: str, name: str) -> tuple[str, Offer]:
+        """The backend that lists an offer, and the offer. Raises UsageError, also for a name that
+        is taken."""
+        if not self.keeps:
+            raise none_kept(self._all)
         listed = await self.list()
         taken = [r.volume.name for r in listed.rows] + [r.name for r in listed.in_doubt]
         if name in taken:
@@ -98,8 +109,7 @@ class KeptVolumes:
                 f"a volume {one_line(name, 60)} exists, or may exist",
                 "choose another name: if an answer does not arrive, a volume is found by its name",
             )
-        backend, offer = await self._offer(offer_id)
-        return await uninterrupted(self._make(backend, offer, name, size_gb))
+        return await self._offer(offer_id)
 
     async def _offer(self, offer_id: str) -> tuple[str, Offer]:
         """The backend that lists an offer, and the offer. Raises UsageError."""
