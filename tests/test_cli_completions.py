@@ -116,3 +116,22 @@ def test_a_plan_rents_nothing(
     assert "yes: " in capsys.readouterr().out
     assert run(("plan", "qwen3-8b", "--tp", "2")) == 2
     assert run(("plan", "--gpu", "H100")) == 2
+
+
+@pytest.mark.parametrize(
+    ("option", "named"),
+    [
+        (("--max-price", "1"), "--max-price"),
+        (("--backend", "vastai"), "--backend"),
+        (("--exclude-provider", "x"), "--exclude-provider"),
+        (("--no-bench",), "--bench"),
+        (("--interruptible", "--bid", "1"), "--interruptible, --bid"),
+    ],
+)
+def test_a_plan_for_a_named_gpu_refuses_what_is_about_a_market(
+    capsys: pytest.CaptureFixture[str], option: tuple[str, ...], named: str
+) -> None:
+    assert run(("plan", "qwen3-8b", "--gpu", "RTX 4090", *option)) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert told[0] == f"error: {named} would have no effect with --gpu, which queries no market"
+    assert len(told) == 2

@@ -20,6 +20,8 @@ from gdl.domain.events import Recorded
 from gdl.domain.health import Check, CheckStatus
 from gdl.domain.phase import Billing, Phase
 from gdl.domain.spec import DeploymentSpec
+from gdl.orchestrator.deployment.summary import summaries
+from gdl.tui.widgets.phase_rail import spent
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -48,6 +50,35 @@ def test_a_second_machine_of_one_attempt_bills_beside_the_first() -> None:
     assert state.attempt is not None and state.attempt.released_at is None
     an_hour = START + timedelta(seconds=30 + 3600)
     assert state.cost(an_hour) == pytest.approx(0.36 * 10 / 3600 + 0.72)
+
+
+def test_waiting_for_the_user_is_no_work_of_a_step() -> None:
+    """One event every ten seconds: the server fails at 30 s, and is started again at 50 s."""
+    state = told(
+        started(),
+        ev.PhaseChanged(1, Phase.RENTING),
+        ev.PhaseChanged(1, Phase.CONNECTING),
+        ev.PhaseChanged(1, Phase.PREFLIGHT),
+        ev.PhaseChanged(1, Phase.INSTALLING),
+        ev.PhaseChanged(1, Phase.STARTING),
+        ev.ChoiceAwaited(1),
+        ev.ChoiceMade(1, "change"),
+        ev.PhaseChanged(1, Phase.INSTALLING),
+        ev.PhaseChanged(1, Phase.STARTING),
+        ev.ChoiceAwaited(1),
+    )
+    attempt = state.attempt
+    assert attempt is not None
+    an_hour = START + timedelta(hours=1)
+    # Twice ten seconds until it failed; the second wait still lasts.
+    assert spent(attempt, an_hour)[Phase.STARTING] == 10 + 10 + 10
+    assert spent(attempt, an_hour)[Phase.INSTALLING] == 20
+    (line,) = summaries(state, "failed", None, an_hour, rents=True)
+    assert line.seconds == 100 - 10
+    # A process that was killed meanwhile has told of no choice: the next phase ends the wait.
+    later = apply(state, Recorded("d1", 12, an_hour, ev.PhaseChanged(1, Phase.INSTALLING)))
+    assert later.attempt is not None
+    assert spent(later.attempt, an_hour + timedelta(seconds=5))[Phase.INSTALLING] == 25
 
 
 @pytest.mark.parametrize(("before", "after"), list(product(Phase, Phase)))

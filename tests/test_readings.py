@@ -45,14 +45,16 @@ def test_the_same_model_counts_where_there_is_some() -> None:
     assert typical([], "tiny") == {}
 
 
-def told(ident: str, model: str, *phases: tuple[Phase, float], attached: bool = False) -> Any:
+def told(
+    ident: str, model: str, *phases: tuple[Phase | ev.Event, float], attached: bool = False
+) -> Any:
     spec = DeploymentSpec(model, "sandbox")
     began = ev.AttemptStarted(1, "o", "vastai", "RTX 3090", 1, 24.0, 0.1)
     rented = ev.SessionRented(1, "s", "vastai", 0.1, since=START if attached else None)
     events: list[tuple[float, ev.Event]] = [
         (0.0, ev.DeploymentPlanned(spec, model, model)), (0.0, began),
-        *((at, ev.PhaseChanged(1, phase)) for phase, at in phases[:1]), (1.0, rented),
-        *((at, ev.PhaseChanged(1, phase)) for phase, at in phases[1:]),
+        *((at, _event(each)) for each, at in phases[:1]), (1.0, rented),
+        *((at, _event(each)) for each, at in phases[1:]),
     ]  # fmt: skip
     return [
         Recorded(ident, n, START + timedelta(seconds=at), event)
@@ -60,13 +62,18 @@ def told(ident: str, model: str, *phases: tuple[Phase, float], attached: bool = 
     ]
 
 
+def _event(each: Phase | ev.Event) -> ev.Event:
+    return each if isinstance(each, ev.Event) else ev.PhaseChanged(1, each)
+
+
 async def test_phases_are_read_from_the_journal_and_failed_ones_left_out(tmp_path: Path) -> None:
     journal = await Journal.open(tmp_path / "journal.db")
     served = (
         (Phase.RENTING, 0.0), (Phase.CONNECTING, 20.0), (Phase.PREFLIGHT, 25.0),
         (Phase.INSTALLING, 27.0), (Phase.STARTING, 87.0), (Phase.INSTALLING, 90.0),
-        (Phase.STARTING, 100.0), (Phase.LOADING, 104.0), (Phase.VERIFYING, 140.0),
-        (Phase.SERVING, 142.0), (Phase.STOPPING, 999.0),
+        (Phase.STARTING, 100.0), (ev.ChoiceAwaited(1), 101.0), (ev.ChoiceMade(1, "fix"), 3701.0),
+        (Phase.LOADING, 3704.0), (Phase.VERIFYING, 3740.0),
+        (Phase.SERVING, 3742.0), (Phase.STOPPING, 4999.0),
     )  # fmt: skip
     stories = {
         "a": told("a", "tiny", *served),
@@ -81,6 +88,8 @@ async def test_phases_are_read_from_the_journal_and_failed_ones_left_out(tmp_pat
             for recorded in events:
                 await journal.append(recorded)
         past = await history.phase_times(journal, ["sandbox"], "now")
+        (served_one,) = [a for a in await history.attempts(journal, "sandbox") if a.served]
+        assert (served_one.setup_s, served_one.waited_s) == (141.0, 3600.0)
         assert await history.phase_times(journal, ["shopper"], "now") == []
     finally:
         await journal.aclose()

@@ -102,9 +102,9 @@ def _arranged(
     if last == 0 or right[last] or shown[-1] != last or columns < 2 * _WORD:
         return shown, None
     least = _least([[line[n] for n in shown] for line in cells], [right[n] for n in shown])
-    room = columns - _together(least[:-1]) - 2
-    if room >= _WORD or (
-        room >= least[-1] and all(len(_pieces(line[last], room)) <= _DEEP for line in cells)
+    left = columns - _together(least[:-1]) - 2
+    if left >= _WORD or (
+        left >= least[-1] and all(len(_pieces(line[last], left)) <= _DEEP for line in cells)
     ):
         return shown, None
     above = [line[:last] for line in cells]
@@ -207,11 +207,11 @@ def folded(text: str, columns: int | None) -> list[str]:
 def named_values(rows: Sequence[tuple[str, str]], columns: int | None = None) -> list[str]:
     """Names, and beside each its value, folded to the terminal where there is one."""
     names = max(width(name) for name, _ in rows)
-    room = None if columns is None else max(columns - names - 2, _LEAST)
+    left = None if columns is None else max(columns - names - 2, _LEAST)
     return [
         f"{name if first else '':<{names}}  {line}"
         for name, value in rows
-        for first, line in ((not n, line) for n, line in enumerate(folded(value, room)))
+        for first, line in ((not n, line) for n, line in enumerate(folded(value, left)))
     ]
 
 

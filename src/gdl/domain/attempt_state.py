@@ -68,6 +68,17 @@ class AttemptState:
     """The container image that was asked for."""
     host: str = ""
     """Who runs the machine, or the machine itself; "" where neither is told."""
+    waits: tuple[tuple[datetime, datetime | None], ...] = ()
+    """Since when and until when it waited for the user's choice; None: it still does."""
+
+    def waited(self, since: datetime, until: datetime) -> float:
+        """Seconds between the two in which nothing was at work but the user's choice."""
+        spans = (min(end or until, until) - max(begin, since) for begin, end in self.waits)
+        return sum(max(span.total_seconds(), 0.0) for span in spans)
+
+    def waits_closed(self, at: datetime) -> tuple[tuple[datetime, datetime | None], ...]:
+        """Its waits, none of which lasts any longer."""
+        return tuple((begin, at if end is None else end) for begin, end in self.waits)
 
     @property
     def had_no_machine(self) -> bool:

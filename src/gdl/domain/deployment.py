@@ -178,6 +178,14 @@ def apply(state: DeploymentState, recorded: Recorded) -> DeploymentState:
             return _update(state, diagnosis=None, remedies=(*done, event))
         case ev.AttemptFailed():
             return _update(state, failure=event)
+        case ev.ChoiceAwaited():
+            waits = (*state.attempt.waits_closed(at), (at, None)) if state.attempt else ()
+            state = _update(state, waits=waits)
+            return replace(state, waiting=True, offered=event.remedy, stuck=event.reason)
+        case ev.ChoiceMade():
+            waits = state.attempt.waits_closed(at) if state.attempt else ()
+            state = _update(state, waits=waits)
+            return replace(state, waiting=False, offered=None, stuck="")
         case ev.ServerPlanned():
             return _update(state, server=event, memory=None)
         case ev.MemoryCompared():
@@ -202,10 +210,6 @@ def _apply_serving(state: DeploymentState, event: ev.Event) -> DeploymentState:
             return replace(state, benchmark=event.report, bench_progress=None)
         case ev.ExclusionSet() | ev.ExclusionLifted():
             return _change_exclusions(state, event)
-        case ev.ChoiceAwaited():
-            return replace(state, waiting=True, offered=event.remedy, stuck=event.reason)
-        case ev.ChoiceMade():
-            return replace(state, waiting=False, offered=None, stuck="")
         case ev.SpecChanged():
             return _update(replace(state, spec=event.spec), diagnosis=None)
         case ev.AutoFailoverSet():
@@ -280,7 +284,8 @@ def _change_phase(state: DeploymentState, event: ev.PhaseChanged, at: datetime) 
     state = replace(state, phase=event.phase, progress=None)
     if not state.attempts:
         return state
-    return _update(state, phases=(*state.attempts[-1].phases, (event.phase, at)))
+    last = state.attempts[-1]
+    return _update(state, phases=(*last.phases, (event.phase, at)), waits=last.waits_closed(at))
 
 
 def _change_billing(

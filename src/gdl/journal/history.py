@@ -25,6 +25,8 @@ _TOLD_BY = {
     "session_rented": payload_at("$.since"),
     "host_inspected": payload_at("$.facts.download_mb_s"),
     "phase_changed": "''",
+    "choice_awaited": "''",
+    "choice_made": "''",
     "attempt_failed": payload_at("$.kind"),
     "bench_finished": payload_at("$.report.output_throughput"),
 }
@@ -36,10 +38,11 @@ _TOLD = " ".join(f"WHEN '{kind}' THEN {told}" for kind, told in _TOLD_BY.items()
 @dataclass(slots=True)
 class PastAttempt:
     """failed: the kind of the error that ended it, "" without one. setup_s: seconds from rent to
-    serving. tokens_per_s: output tokens a second that its benchmark found. mbps: 10^6 bit/s that
-    the machine was measured to download at. download_gb: what was to be downloaded, 0 where nobody
-    knew. backend: whose offer it was on, "" where there was one alone. image: the container
-    image that it was rented with, "" for the market's usual one."""
+    serving, without waited_s, in which a choice was waited for. tokens_per_s: output tokens a
+    second that its benchmark found. mbps: 10^6 bit/s that the machine was measured to download at.
+    download_gb: what was to be downloaded, 0 where nobody knew. backend: whose offer it was on, ""
+    where there was one alone. image: the container image that it was rented with, "" for the
+    market's usual one."""
 
     model: str
     provider: str
@@ -55,6 +58,8 @@ class PastAttempt:
     download_gb: float = 0.0
     backend: str = ""
     image: str = ""
+    asked_at: datetime | None = None
+    waited_s: float = 0.0
 
     @property
     def work_s(self) -> float | None:
@@ -121,7 +126,12 @@ def _go_on(attempt: PastAttempt, kind: str, at: str, told: Any) -> None:
             attempt.served = True
             if attempt.rented_at is not None and attempt.setup_s is None:
                 took = datetime.fromisoformat(at) - attempt.rented_at
-                attempt.setup_s = took.total_seconds()
+                attempt.setup_s = max(took.total_seconds() - attempt.waited_s, 0.0)
+        case "choice_awaited":
+            attempt.asked_at = datetime.fromisoformat(at)
+        case "choice_made" if attempt.asked_at is not None:
+            attempt.waited_s += (datetime.fromisoformat(at) - attempt.asked_at).total_seconds()
+            attempt.asked_at = None
         case "attempt_failed":
             attempt.failed = str(told or "")
         case "bench_finished":
@@ -147,18 +157,28 @@ async def phase_times(
         f" {payload_at('$.since')} AS since FROM events WHERE deployment_id IN"
         f" (SELECT id FROM deployments WHERE ({used}) AND id <> ?"
         " ORDER BY created_at DESC LIMIT ?)"
-        " AND type IN ('deployment_planned', 'attempt_started', 'session_rented', 'phase_changed')"
+        " AND type IN ('deployment_planned', 'attempt_started', 'session_rented', 'phase_changed',"
+        " 'choice_awaited', 'choice_made')"
         " ORDER BY deployment_id, seq",
         (*backends, without, limit),
     )
     found: list[tuple[str, dict[Phase, float]]] = []
-    model, entered = "", ("", "")
+    model, entered, asked = "", ("", ""), ""
     for row in rows:
         if row["type"] == "deployment_planned":
             model, entered = str(row["model"] or ""), ("", "")
         elif row["type"] == "attempt_started":
             found.append((model, {}))
-            entered = ("", "")
+            entered, asked = ("", ""), ""
+        elif row["type"] == "choice_awaited":
+            asked = row["at"]
+        elif row["type"] == "choice_made" and asked:
+            # Whoever was waited for, it was not the phase's work.
+            waited = datetime.fromisoformat(row["at"]) - datetime.fromisoformat(asked)
+            phase, since = entered
+            if phase:
+                entered = (phase, (datetime.fromisoformat(since) + waited).isoformat())
+            asked = ""
         elif row["type"] == "session_rented" and row["since"] and found:
             # Attached again: nothing was set up.
             found[-1], entered = (model, {}), ("", "")

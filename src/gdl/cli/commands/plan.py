@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, NoReturn
+from dataclasses import MISSING, Field, fields
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -59,6 +60,10 @@ def plan(
 
     if wanted.model is None:
         raise typer.BadParameter("name a MODEL")
+    if without := _without_effect(wanted, target):
+        raise typer.BadParameter(
+            f"{', '.join(without)} would have no effect with --gpu, which queries no market"
+        )
     load = LoadOptions(
         context=wanted.context,
         concurrency=wanted.concurrency,
@@ -67,3 +72,21 @@ def plan(
         quantization=wanted.quantization,
     )
     show(cli, wanted.model, load, wanted.engine, as_json)
+
+
+_COUNT = frozenset({"model", "context", "concurrency", "quantization", "engine"})
+"""What is taken into account for a GPU that is only named."""
+
+
+def _without_effect(wanted: PlanOptions, target: MarketTarget) -> list[str]:
+    """Options that were given, and are about machines that are for rent."""
+    return [
+        f"--{field.name.replace('_', '-')}"
+        for group in (wanted, target)
+        for field in fields(group)
+        if field.name not in _COUNT and getattr(group, field.name) not in (_default(field), [], ())
+    ]
+
+
+def _default(field: Field[Any]) -> Any:
+    return field.default if field.default_factory is MISSING else field.default_factory()

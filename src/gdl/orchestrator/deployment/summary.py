@@ -54,9 +54,7 @@ def summaries(
                 phase_reached=reached,
                 ended=ended,
                 reason=reason,
-                seconds=round(
-                    max((_until(attempt, now) - attempt.started_at).total_seconds(), 0.0), 1
-                ),
+                seconds=round(_worked(attempt, _until(attempt, now)), 1),
                 cost=round(cost, 6),
                 charged=attempt.charged,
             )
@@ -73,6 +71,12 @@ def _until(attempt: AttemptState, now: datetime) -> datetime:
     """A failed attempt took until its machine was released, or until it failed."""
     failed = next((at for phase, at in attempt.phases if phase is Phase.FAILED), None)
     return max(attempt.released_at or failed, failed) if failed is not None else now
+
+
+def _worked(attempt: AttemptState, until: datetime) -> float:
+    """Seconds that it took, without those in which the user was waited for."""
+    took = (until - attempt.started_at).total_seconds()
+    return max(took - attempt.waited(attempt.started_at, until), 0.0)
 
 
 def broken_off(state: DeploymentState, now: datetime, *, rents: bool) -> DeploymentFinished:

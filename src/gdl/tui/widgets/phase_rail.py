@@ -57,11 +57,13 @@ def phase_words(phase: Phase, state: DeploymentState) -> str:
 
 
 def spent(attempt: AttemptState, now: datetime) -> dict[Phase, float]:
-    """Seconds in each phase entered; a phase entered twice counts both times."""
+    """Seconds in each phase entered; a phase entered twice counts both times, and waiting for a
+    choice of the user is not its work."""
     seconds: dict[Phase, float] = {}
     ends = (*(at for _phase, at in attempt.phases[1:]), now)
     for (phase, since), until in zip(attempt.phases, ends, strict=False):
-        seconds[phase] = seconds.get(phase, 0.0) + max((until - since).total_seconds(), 0.0)
+        worked = (until - since).total_seconds() - attempt.waited(since, until)
+        seconds[phase] = seconds.get(phase, 0.0) + max(worked, 0.0)
     return seconds
 
 
