@@ -345,13 +345,6 @@ class ScriptedSessions:
         self._o.call("sessions")
         return self._o.rows
 
-    async def row(self, ident: str) -> SessionRow:
-        self._o.call("sessions")
-        for row in self._o.rows:
-            if row.session.id.startswith(ident):
-                return row
-        raise UsageError(f"no session {ident}", "`gdl-tui sessions` shows all")
-
     async def confirm_gone(self, ident: str) -> SessionRow:
         self._o.call(f"confirm_gone {ident}")
         return replace(self._o.rows[0], billing="released", doubt="")

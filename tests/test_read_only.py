@@ -37,7 +37,7 @@ LEAVES_ALL_AS_IT_IS = {
     ),
     "benchmarks": "kept speeds",
     "spending": "report balances",
-    "volumes": "list find",
+    "volumes": "list find check",
     "logs": "read",
     "support": "doctor sources past_deployments export bundle",
 }

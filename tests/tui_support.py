@@ -497,9 +497,6 @@ class ScriptedSessions:
             raise self._o.error
         return self._o.rows
 
-    async def row(self, ident: str) -> SessionRow:
-        return next(row for row in self._o.rows if row.session.id == ident)
-
     async def confirm_gone(self, ident: str) -> SessionRow:
         self._o.calls.append(("confirm_gone", ident))
         row = next(row for row in self._o.rows if row.session.id == ident)

@@ -187,12 +187,18 @@ def _until_when(spec: DeploymentSpec) -> str:
 async def row_of(sessions: Sessions, ident: str) -> SessionRow | None:
     """The one session that is meant; None where nobody answers: what is done then tells why. Raises
     UsageError when nothing is called so, or several are: nothing is asked about those."""
+    from gdl.orchestrator.api.session_ids import named, not_one
+
     try:
-        return await sessions.row(ident)
-    except UsageError:
-        raise
+        rows = await sessions.rows()
     except GdlError:
         return None
+    found = named(ident, rows)
+    if len(found) == 1:
+        return found[0]
+    if sessions.away:
+        return None
+    raise not_one(ident, found, rows)
 
 
 def session_words(row: SessionRow) -> str:

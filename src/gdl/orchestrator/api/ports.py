@@ -130,11 +130,6 @@ class Sessions(Protocol):
         """Everything this consumer has rented, then what only our journal knows."""
         ...
 
-    async def row(self, ident: str) -> SessionRow:
-        """The one session that is called so, as `destroy` and `extend` would find it. Raises
-        UsageError when there is none, or several."""
-        ...
-
     async def destroy(self, ident: str, tell: Callable[[str], None] | None = None) -> SessionRow:
         """Release a session and wait for the proof that its machine is gone, within
         `timeouts.release`. tell: is given a sentence every few seconds on what is waited for.

@@ -15,6 +15,7 @@ from gdl.domain.phase import Billing
 from gdl.domain.rental import Rental
 from gdl.domain.session import Session, SessionStatus, SshAddress
 from gdl.journal.store import Journal
+from gdl.orchestrator.api.session_ids import named, none_or_several, not_one
 from gdl.orchestrator.api.views import SessionRow
 from gdl.orchestrator.leasing.markets import Leasing, Markets
 from gdl.orchestrator.sessions.guarded import refuse_ended, with_guards
@@ -161,17 +162,12 @@ class SessionLookup:
     async def row(self, ident: str) -> SessionRow:
         """The session that `ident` names: its id, its deployment's id, or the beginning of one."""
         rows = await self.rows()
-        found = matching(ident, rows, _names)
-        if ident not in (r.session.id for r in found):
-            found = [r for r in found if not r.ended] or found
-        if len({(r.session.backend, r.session.id) for r in found}) == 1:
+        found = named(ident, rows)
+        if len(found) == 1:
             return found[0]
         if not found:
             await self._refuse_elsewhere(ident)
-        names = [r.session.id for r in found]
-        if len(set(names)) == 1:
-            names = [f"{r.session.backend}/{r.session.id}" for r in found]
-        raise _not_one(ident, names, [r.session.id for r in rows])
+        raise not_one(ident, found, rows)
 
     async def _refuse_elsewhere(self, ident: str) -> None:
         """Raises UsageError for a session that only another service can tell of."""
@@ -221,7 +217,7 @@ class SessionLookup:
                 await refuse_ended(self._journal, ident, await self._markets.rentals())
                 await self._refuse_keyless(ident)
             listed = [r.session_id or "" for r in found]
-            raise _not_one(ident, listed, [r.session_id or "" for r in open_ones])
+            raise none_or_several(ident, listed, [r.session_id or "" for r in open_ones])
         return found[0]
 
 
@@ -243,21 +239,6 @@ def _doubt(session: Session, rental: Rental | None) -> str:
     return "it is not known whether it ended"
 
 
-def _names(row: SessionRow) -> tuple[str | None, ...]:
-    """What a session is called by; two backends may have one of the same id."""
-    return row.session.id, row.deployment_id, f"{row.session.backend}/{row.session.id}"
-
-
 def _ids(rental: Rental) -> tuple[str | None, ...]:
     named = f"{rental.backend}/{rental.session_id}" if rental.session_id else None
     return rental.session_id, rental.deployment_id, named
-
-
-def _not_one(ident: str, found: list[str], there: list[str]) -> UsageError:
-    if found:
-        return UsageError(
-            f"{ident} names several sessions: {', '.join(sorted(set(found))[:5])}",
-            "type more of the id",
-        )
-    known = ", ".join(there[:5]) or "none"
-    return UsageError(f"no session {ident}", f"sessions: {known}; `gdl-tui sessions` shows all")

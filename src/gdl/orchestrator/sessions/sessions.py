@@ -79,9 +79,6 @@ class RentedSessions:
             for row in await self._lookup.rows()
         ]
 
-    async def row(self, ident: str) -> SessionRow:
-        return await self._lookup.row(ident)
-
     @changing("extend")
     async def extend(self, ident: str, hours: int) -> datetime | None:
         row = await self._lookup.row(ident)
