@@ -17,7 +17,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from gdl.backends.shopper.discovery import api_keys
-from gdl.domain.errors import ReleaseUnconfirmed
+from gdl.domain.errors import BackendUnreachable, ReleaseUnconfirmed
 from gdl.domain.session import SessionStatus, SshAddress
 from gdl.domain.volumes import Volume
 from gdl.orchestrator.api.views import SessionRow
@@ -135,6 +135,32 @@ async def test_enter_without_a_model_asks_for_it_then_shows_the_plan_of_that_off
         await pilot.press(*"mistral", "enter")
         await until(pilot, lambda: isinstance(app.screen, DeployDialog))
         assert "vast-102" in screen_text(app) and ": fits " in screen_text(app)
+
+
+async def test_enter_while_offers_for_another_model_are_asked_for_waits_for_them() -> None:
+    app, orchestrator = make_app()
+    async with app.run_test(size=SIZE, notifications=True) as pilot:
+        await loaded(pilot)
+        orchestrator.gate = asyncio.Event()
+        await choose(pilot, "mistral-7b")
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: len(orchestrator.queries) == 3)
+        assert isinstance(app.screen, OffersScreen)
+        orchestrator.gate.set()
+        await until(pilot, lambda: isinstance(app.screen, DeployDialog))
+        text = screen_text(app)
+        assert ": fits " in text and "not known" not in text
+
+
+async def test_enter_where_offers_for_another_model_cannot_be_had_says_why() -> None:
+    app, orchestrator = make_app()
+    async with app.run_test(size=SIZE, notifications=True) as pilot:
+        await loaded(pilot)
+        orchestrator.error = BackendUnreachable("nothing answers", "start it")
+        await choose(pilot, "mistral-7b")
+        await pilot.press("enter")
+        await until(pilot, lambda: screen_text(app).count("nothing answers") == 2)
+        assert isinstance(app.screen, OffersScreen)
 
 
 # Marks

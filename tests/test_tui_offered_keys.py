@@ -172,6 +172,7 @@ STATES: dict[str, Reach] = {
     "loading": loading,
     "unreachable": unreachable,
     "the filter": on(offers, "slash"),
+    "filtered to nothing": on(offers, "slash", *"zzzz", "enter"),
     "failed": deployed(only_this_machine),
     "releasing": deployed(releasing),
     "cancelled": deployed(cancelled),
@@ -405,3 +406,15 @@ async def test_an_empty_question_is_answered_with_what_to_do() -> None:
         await show(pilot, orchestrator, to_serving)
         await pilot.press("t", "enter")
         await until(pilot, lambda: "type a question first" in screen_text(app))
+
+
+async def test_where_no_offer_passes_the_filter_there_is_none_to_sort() -> None:
+    app, _orchestrator = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        assert {"o", "O"} <= set(_offered(app))
+        await pilot.press("slash", *"zzzz")
+        await until(pilot, lambda: "Enter, then w waits for one" in screen_text(app))
+        await pilot.press("enter")
+        await until(pilot, lambda: "Esc clears it · w waits for one" in screen_text(app))
+        assert not {"o", "O"} & set(_offered(app))

@@ -20,7 +20,7 @@ from gdl.tui.screens.sessions import SessionsScreen
 from gdl.tui.screens.watch_dialog import WatchDialog
 from gdl.tui.widgets.check_box import CheckBox
 from test_tui_snapshots import LARGE, SMALL, Compare, picture, settle
-from tui_pilot import SIZE, app_of, choose, loaded, shows, until
+from tui_pilot import SIZE, app_of, choose, loaded, screen_text, shows, until
 from tui_support import OFFERS, ScriptedOrchestrator, make_app, offer, to_installing
 
 __all__ = ["picture"]
@@ -84,6 +84,7 @@ async def test_what_appears_is_told_wherever_one_is() -> None:
         looks = await narrowed(pilot, "5090")
         await agreed(pilot)
         await until(pilot, shows(app, "▶ Watching 0:00 (w ends it) · 5090 · only tells"))
+        assert "Esc clears it" in screen_text(app) and "waits for one" not in screen_text(app)
         await pilot.press("4")
         await until(pilot, lambda: isinstance(app.screen, SessionsScreen))
         await looks.again(pilot, finds=False)

@@ -1,4 +1,5 @@
-"""A window that closes: nothing that was on its way looks for what it showed."""
+"""What is over a screen: a window that closes, for which nothing is on its way; toasts, which leave
+the cost in view; the palette, which names what our own keys do."""
 
 from __future__ import annotations
 
@@ -13,8 +14,8 @@ from gdl.domain.fleet_view import FleetView
 from gdl.tui.screens.modal import Modal
 from gdl.tui.screens.offers import OffersScreen
 from test_tui_fleet import fleet
-from tui_pilot import SIZE, loaded, screen_text, until
-from tui_support import make_app
+from tui_pilot import SIZE, loaded, screen_text, show, until
+from tui_support import make_app, to_serving
 
 
 class Window(Modal[None]):
@@ -61,3 +62,36 @@ async def test_fleets_that_come_while_their_window_closes_are_for_nobody() -> No
         await until(pilot, lambda: "Asking" in screen_text(app))
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(app.screen, OffersScreen))
+
+
+async def test_what_is_said_leaves_the_cost_in_view() -> None:
+    app, orchestrator = make_app()
+    async with app.run_test(size=SIZE, notifications=True) as pilot:
+        await show(pilot, orchestrator, to_serving)
+        await until(pilot, lambda: "so far, ends in" in screen_text(app))
+        await pilot.press("c")
+        await until(pilot, lambda: "copied a curl command" in screen_text(app))
+        await pilot.pause()
+        assert "so far, ends in" in screen_text(app)
+
+
+async def test_the_palette_has_our_help_and_our_words_for_quitting() -> None:
+    app, _orchestrator = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        for key in ("", "m"):  # on a screen, and in a window over it
+            await pilot.press(*key)
+            await until(pilot, lambda key=key: not key or "Which model?" in screen_text(app))  # type: ignore[misc]
+            told = {each.title: each.help for each in app.get_system_commands(app.screen)}
+            assert "Keys" not in told and told["Quit"].startswith("Asks first while")
+            assert key or "Help" in told
+
+
+async def test_the_help_of_a_line_to_type_in_has_no_keys_that_scroll_it() -> None:
+    app, _orchestrator = make_app()
+    async with app.run_test(size=(120, 60)) as pilot:
+        await loaded(pilot)
+        await pilot.press("slash", "f1")
+        await until(pilot, lambda: "Esc closes" in screen_text(app))
+        text = screen_text(app)
+        assert "Move cursor left a word" in text and "Scroll Up" not in text

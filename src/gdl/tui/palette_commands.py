@@ -10,13 +10,15 @@ from textual.dom import DOMNode
 from textual.screen import Screen
 
 _ITS_OWN = frozenset({"quit", "commands", "app.command_palette", "command_palette"})
-"""Offered by the palette already, or the palette itself."""
-OURS = frozenset({"Maximize", "Minimize"})
-"""Commands of Textual's for which there is a binding here."""
+"""Offered in any case, in windows too; or the palette itself."""
+OURS = frozenset({"Maximize", "Minimize", "Quit", "Keys"})
+"""Commands of Textual's for which there is a binding here. Its panel of keys takes a third of the
+screen, until the palette is asked to hide it: Help shows the same in a window."""
 
 
 def commands(app: App[None], screen: Screen[Any]) -> Iterator[SystemCommand]:
     """One command for every enabled binding that does more than move a cursor."""
+    yield SystemCommand("Quit", "Asks first while a machine is rented", app.action_quit)
     seen: set[str] = set()
     for node, binding, enabled, tooltip in screen.active_bindings.values():
         if not enabled or not binding.description or binding.id is None:

@@ -10,7 +10,9 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
+from textual.dom import DOMNode
 from textual.screen import ModalScreen, Screen
+from textual.widget import Widget
 from textual.widgets import Static
 
 from gdl.domain.lazy_dataclass import dataclass
@@ -37,7 +39,7 @@ def keys_of(screen: Screen[object]) -> list[tuple[str, list[Key]]]:
     app = screen.app
     groups: dict[str, dict[str, Key]] = {"In this pane": {}, "On this screen": {}, "Everywhere": {}}
     for node, binding, enabled, tooltip in screen.active_bindings.values():
-        if not binding.description or binding.system:
+        if not binding.description or binding.system or _scrolls_nothing(node, binding):
             continue
         if node is app or (node is screen and binding.id is None):
             group = groups["Everywhere"]
@@ -51,6 +53,16 @@ def keys_of(screen: Screen[object]) -> list[tuple[str, list[Key]]]:
         group[binding.action] = Key(shown, binding.description, tooltip, enabled, binding.id or "")
     order = ("On this screen", "In this pane", "Everywhere")
     return [(title, list(groups[title].values())) for title in order if groups[title]]
+
+
+def _scrolls_nothing(node: DOMNode, binding: Binding) -> bool:
+    """Whether it is one of the keys that every widget has, and here is nothing to scroll."""
+    return (
+        binding.id is None
+        and binding.action.startswith(("scroll_", "page_"))
+        and isinstance(node, Widget)
+        and not (node.allow_vertical_scroll or node.allow_horizontal_scroll)
+    )
 
 
 class HelpScreen(ModalScreen[None]):

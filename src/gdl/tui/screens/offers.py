@@ -15,7 +15,7 @@ from textual.binding import BindingType
 from textual.widgets import Input
 from textual.worker import WorkerCancelled
 
-from gdl.domain.errors import BackendUnreachable, GdlError, UsageError
+from gdl.domain.errors import BackendUnreachable, GdlError
 from gdl.domain.offers import OfferQuery, RankedOffer
 from gdl.tui.filtering import SORTS, Listing
 from gdl.tui.offer_choice import OfferChoice
@@ -31,6 +31,7 @@ from gdl.tui.widgets.live_text import LiveText
 from gdl.tui.widgets.offer_rows import COLUMNS, details, row, untold
 
 REFRESH_EVERY_S = 60.0
+_OF_ROWS = frozenset({"deploy", "details", "exclude", "mark", "sort", "reverse"})
 REMEMBERED = ("offer", "machine", "host", "provider")
 """Exclusions of these that may outlive a deployment."""
 
@@ -51,6 +52,7 @@ class OffersScreen(GdlScreen):
         self._order_chosen = False
         self._loaded_at: datetime | None = None
         self._loading_since: datetime | None = None
+        self._listed_for: OfferQuery | None = None  # what those in the table were asked for with
         self._error: GdlError | None = None
         self._offered = False
         self.watching = OfferWatching()
@@ -83,19 +85,23 @@ class OffersScreen(GdlScreen):
         if self.app.screen is self:
             self._load()
 
+    @property
+    def _query(self) -> OfferQuery:
+        return self._choice.query(self.context.settings.max_price)
+
     @work(exclusive=True, group="offers", exit_on_error=True)
     async def _load(self) -> None:
         self._loading_since = self.now
         self.poke()
         try:
-            query = self._choice.query(self.context.settings.max_price)
+            query = self._query
             offers: Sequence[RankedOffer] = await self.context.orchestrator.market.offers(query)
         except GdlError as error:
-            self._error = error
+            self._error, self._listed_for = error, None
             self._offer_others(error)
         else:
             self._choice.take(await asyncio.to_thread(Listing(offers).prepare))
-            self._error, self._loaded_at = None, self.now
+            self._error, self._loaded_at, self._listed_for = None, self.now, query
             self._takes_bids = any((terms := r.offer.terms) and terms.bid for r in offers)
             self._remembered = any(ranked.exclusion in REMEMBERED for ranked in offers)
             if self.drawable:
@@ -163,7 +169,9 @@ class OffersScreen(GdlScreen):
             waited = (self.now - (self._loading_since or self.now)).total_seconds()
             return Text(f"Asking for offers… {waited:.0f} s")
         if not self._shown:
-            return notes.nothing(len(self._choice.listing))
+            typing = self.query_one("#filter", Input).has_focus
+            keys = "" if self.watching.watch else "Enter, then w" if typing else "w"
+            return notes.nothing(len(self._choice.listing), keys)
         return notes.excluded(self.selected, self._choice.excluded)
 
     # Filter and order
@@ -213,16 +221,14 @@ class OffersScreen(GdlScreen):
         line = self.query_one("#filter", Input) if self.drawable else None
         if action == "include" and not self._choice.excluded:
             return self._remembered
-        if action in ("deploy", "details", "exclude", "mark") and not self._shown:
+        if action in _OF_ROWS and not self._shown:
             return False
         if action == "interruptible" and not self._takes_bids:
             return self._choice.wanted.interruptible
-        if action in ("filter", "sort", "reverse") and not len(self._choice.listing):
-            return False
         if action == "watch" and self._loaded_at is None:
             return False  # a watch begins with a look that succeeds
-        if action == "filter" and line is not None and line.has_focus:
-            return False
+        if action == "filter" and line is not None:
+            return bool(len(self._choice.listing)) and not line.has_focus
         return super().check_action(action, parameters)
 
     # The row under the cursor
@@ -235,12 +241,11 @@ class OffersScreen(GdlScreen):
         """A pane below the table where it fits, else a window."""
         from gdl.tui.screens.dialogs import Details
 
-        chosen = self.selected
         if self.has_class("-tall") or self.query_one(DetailsPane).display:
             pane = self.query_one(DetailsPane)
             pane.display = not pane.display
             self.poke()
-        elif chosen is not None:
+        elif (chosen := self.selected) is not None:
             self.app.push_screen(Details("Offer", details(chosen, self.now)))
 
     def _show_details(self) -> None:
@@ -321,17 +326,19 @@ class OffersScreen(GdlScreen):
         if self.context.read_only:  # by the mouse: the key says it by itself
             self.context.say(self.why_not("deploy"), severity="warning")
             return
-        if self._choice.wanted.model is None:
-            if not await commands.choose_model(self.context, self._choice):
-                return
+        asked = self._choice.wanted.model is None
+        if asked and not await commands.choose_model(self.context, self._choice):
+            return
+        if self._query != self._listed_for:
             # Only now it is known what fits. Who went to no row means the best one, as does who
             # went to one that does not suit.
             table, meant = self.query_one(KeyedTable), self.selected
-            table.to_top(unless=self._suits if table.cursor_row else None)
+            if asked:
+                table.to_top(unless=self._suits if table.cursor_row else None)
             with contextlib.suppress(WorkerCancelled):
                 await self._load().wait()
             commands.say_moved(self.context, self._choice, meant, self.selected)
-        if isinstance(self._error, UsageError):
+        if self._error is not None and self._query != self._listed_for:
             # The model cannot be served, or not so: nothing is to begin that must fail.
             self.context.report(self._error)
             return

@@ -103,12 +103,13 @@ def trouble(error: GdlError, *, some: bool) -> Text:
     return text
 
 
-def nothing(listed: int) -> Text:
-    """Said instead of an empty table."""
+def nothing(listed: int, watch_keys: str) -> Text:
+    """Said instead of an empty table. watch_keys: what begins a watch, "" while one goes on."""
     if listed == 0:
         return Text("The backend lists no offers now.\nr refreshes")
     none = f"None of {plural(listed, 'offer')} matches the filter."
-    return Text(f"{none}\nEsc clears it · Enter, then w waits for one that does")
+    waits = f" · {watch_keys} waits for one that does" if watch_keys else ""
+    return Text(f"{none}\nEsc clears it{waits}")
 
 
 def excluded(selected: RankedOffer | None, providers: Sequence[str]) -> Text:
