@@ -15,6 +15,7 @@ from gdl.hub import catalogue, names
 from gdl.hub.catalogue import Entry
 from gdl.orchestrator.leasing.requirements import needed_of
 from gdl.settings import Settings
+from gdl.simulator.programs.vllm_longest import own_longest
 
 OLD = {
     "smollm2-135m": "HuggingFaceTB/SmolLM2-135M-Instruct",
@@ -145,3 +146,15 @@ def test_a_gguf_file_has_the_size_of_its_kind() -> None:
 
     assert weights("qwen3-8b:Q4_K_M") == pytest.approx(5.0, rel=0.02)
     assert weights("unsloth/Qwen3-8B-GGUF:Q8_0") == pytest.approx(8.7, rel=0.02)
+
+
+def test_simulated_servers_know_the_longest_context_of_every_model() -> None:
+    told = {ident: own_longest(ident) for entry in ENTRIES for ident in _ids_of(entry)}
+    assert told == {
+        ident: entry.max_context or None for entry in ENTRIES for ident in _ids_of(entry)
+    }
+    assert own_longest("/a/path") is None
+
+
+def _ids_of(entry: Entry) -> list[str]:
+    return [entry.id, *(variant.id for variant in entry.variants)]

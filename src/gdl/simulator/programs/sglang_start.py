@@ -18,13 +18,13 @@ from typing import Any
 from .vllm_api import LABEL, Api, Served
 from .vllm_host import Host
 from .vllm_http import Request, respond
+from .vllm_longest import USUAL, own_longest
 from .vllm_metrics import Metrics
 from .vllm_parsers import Parsers
 from .vllm_script import Script
 from .vllm_start import fail, installed, parameters_b, plain, progress, watch_owner
 
 VERSION = installed("sglang", "0.5.23")
-_USUAL_CONTEXT = 4096
 _TOKENS = 200_000
 _HEALTH_S = 1.0
 """`/health` lets the model generate, and looks once a second whether it has."""
@@ -136,9 +136,13 @@ def load(options: argparse.Namespace, host: Host) -> None:
     say(
         f"max_total_num_tokens={_TOKENS}, chunked_prefill_size=8192, max_prefill_tokens=16384, "
         f"max_running_requests={options.max_running_requests}, "
-        f"context_len={options.context_length or _USUAL_CONTEXT}, available_gpu_mem=2.11 GB"
+        f"context_len={_longest(options)}, available_gpu_mem=2.11 GB"
     )
     host.mark("memory", f"{int(host.facts['memory_mib'] * 0.9)}\n")
+
+
+def _longest(options: argparse.Namespace) -> int:
+    return options.context_length or own_longest(options.model_path) or USUAL
 
 
 def served(options: argparse.Namespace, host: Host) -> Served:
@@ -147,7 +151,7 @@ def served(options: argparse.Namespace, host: Host) -> Served:
     fault = host.fault()
     return Served(
         model=options.served_model_name or options.model_path,
-        longest=options.context_length or _USUAL_CONTEXT,
+        longest=_longest(options),
         key=os.environ.get("SGLANG_API_KEY", ""),
         token_s=max(weights / (0.55 * bandwidth), 1 / 400),
         speed=float(host.facts["speed"]),

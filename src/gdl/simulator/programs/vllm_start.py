@@ -21,6 +21,7 @@ from typing import Any
 from .vllm_api import LABEL, Api, Served
 from .vllm_engine import LOADING, STARTING, EngineFault
 from .vllm_host import Host
+from .vllm_longest import USUAL, own_longest, too_long
 from .vllm_parsers import CALLS, WORDS, Parsers
 from .vllm_script import Script
 
@@ -97,6 +98,9 @@ class Start:
         self.weights_gib = parameters_b(options.model) * 2 / 1.0737
         self.gpus = max(options.tensor_parallel_size, 1)
         self.seats = 1
+        self.own_longest = own_longest(options.model)
+        asked = options.max_model_len
+        self.longest: int = asked if asked > 0 else self.own_longest or USUAL
         self.engine_fault = EngineFault(self.fault, host)
 
     def run(self, verify: bool) -> socket.socket:
@@ -134,7 +138,11 @@ class Start:
         }
         say(f"non-default args: {shown}", place="api_utils.py:286")
         say("Resolved architecture: LlamaForCausalLM", place="model.py:733")
-        say(f"Using max model len {options.max_model_len or 4096}", place="model.py:2152")
+        if words := too_long(self.longest, self.own_longest):
+            plain(f"(APIServer pid={os.getpid()})   Value error, {words}")
+            sys.stderr.flush()
+            os._exit(1)
+        say(f"Using max model len {self.longest}", place="model.py:2152")
 
     def _bind(self) -> socket.socket:
         """The port is taken before the model is loaded, so that a busy one is told early."""
@@ -196,7 +204,15 @@ class Start:
         total = self.host.facts["memory_mib"] / 1024
         free = max(0.9 * total - self.weights_gib / self.gpus - 0.7, 0.5)
         tokens = int(free * self.gpus * 2**30 / max(16_000 * self.weights_gib, 8_000))
-        longest = self.options.max_model_len or 4096
+        if self.options.max_model_len < 0 and 0 < tokens < self.longest:
+            told = f"reduced from {self.longest} to {tokens} to fit in available KV cache memory"
+            say(
+                f"Auto-fit max_model_len: {told} ({free:.2f} GiB GPU)",
+                engine,
+                "kv_cache_utils.py:9",
+            )
+            self.longest = tokens
+        longest = self.longest
         # As many at a time as the KV cache holds, at the length that requests usually have.
         self.seats = max(1, min(self.options.max_num_seqs, tokens // min(longest, USUAL_TOKENS)))
         say(f"Available KV cache memory: {free:.2f} GiB", engine, "gpu_worker.py:298")
@@ -246,7 +262,7 @@ def served(start: Start) -> Served:
     bandwidth = facts["bandwidth"] * 1e9 * max(options.tensor_parallel_size, 1)
     return Served(
         model=options.served_model_name or options.model,
-        longest=options.max_model_len or 4096,
+        longest=start.longest,
         key=os.environ.get("VLLM_API_KEY", ""),
         token_s=max(weights / (0.55 * bandwidth), 1 / 400),
         speed=float(facts["speed"]),
@@ -302,8 +318,8 @@ async def engine_goes(start: Start, api: Api, script: Script, server: asyncio.Se
 
 
 def _length(word: str) -> int:
-    """A context length; 0 for `auto`, which leaves it to the server."""
-    return 0 if word in ("auto", "-1") else int(word)
+    """A context length; -1 for `auto`, which takes what fits."""
+    return -1 if word == "auto" else int(word)
 
 
 def main(host: Host) -> None:
