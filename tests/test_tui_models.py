@@ -11,6 +11,7 @@ from textual.widgets import Input, OptionList
 
 import tui_support
 from gdl.domain.errors import HubAway
+from gdl.domain.offers import Offer
 from gdl.orchestrator.api.model_views import ModelRow
 from gdl.tui.screens.model_dialog import ModelDialog
 from gdl.tui.screens.offers import OffersScreen
@@ -98,6 +99,23 @@ async def test_sliders_by_keys_and_mouse_move_the_bar_and_the_answer() -> None:
         await pilot.press("enter")
         await until(pilot, lambda: orchestrator.queries[-1].concurrency == 8)
         assert orchestrator.queries[-1].context == 1024
+
+
+async def test_a_machine_without_a_gpu_is_not_counted_as_an_rtx_4090() -> None:
+    cpu = Offer("local", "local", "local", "CPU (2 cores, 24 GB)", 0, 0.0, 0.0)
+    app, _ = make_app(ScriptedOrchestrator(offers=(cpu,)))
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, shows(app_of(pilot), "CPU only"))
+        await pilot.press("m")
+        await until(pilot, lambda: isinstance(app.screen, ModelDialog))
+        await until(pilot, shows(app_of(pilot), "Not calculated for a machine without a GPU"))
+        text = screen_text(app)
+        assert "CPU (2 cores, 24 GB)" in text and "RTX 4090" not in text
+        # A GPU can still be looked at.
+        app.screen.query_one("#gpu", Cycle).focus()
+        await pilot.press("right")
+        await until(pilot, shows(app_of(pilot), "RTX 4090"))
+        assert "Not calculated" not in screen_text(app)
 
 
 async def test_a_variant_takes_the_place_of_the_model() -> None:

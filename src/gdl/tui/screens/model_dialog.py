@@ -27,7 +27,7 @@ from gdl.tui.widgets import model_lines
 from gdl.tui.widgets.live_text import LiveText
 from gdl.tui.widgets.load_fields import Cycle, LoadFields
 from gdl.tui.widgets.memory_bar import answer, memory_bar
-from gdl.tui.widgets.offer_notes import load_note, sizing, too_much
+from gdl.tui.widgets.offer_notes import load_note, sizing, too_much, without_gpu
 
 _PAUSE_S = 0.35
 """After a key, before the hub is asked."""
@@ -62,8 +62,11 @@ class ModelDialog(Modal[OfferQuery | None]):
         quantizations: Mapping[str, float],
         *,
         blink: bool,
+        without_gpu: str = "",
     ) -> None:
+        """without_gpu: the machine under the cursor, in words, if it has no GPU."""
         super().__init__()
+        self._without_gpu = without_gpu
         self._market, self._wanted, self._hours = market, wanted, hours
         self._chosen = wanted.model or ""
         self._blink, self._quantizations = blink, quantizations
@@ -86,7 +89,13 @@ class ModelDialog(Modal[OfferQuery | None]):
             yield name
             yield LiveText(id="model-head")
             yield OptionList(id="model-list", markup=False)
-            yield LoadFields(self._wanted, self._hours, self._quantizations, blink=self._blink)
+            yield LoadFields(
+                self._wanted,
+                self._hours,
+                self._quantizations,
+                blink=self._blink,
+                on_cpu=bool(self._without_gpu),
+            )
             yield LiveText(id="model-size")
             yield Static(
                 "Enter accepts · ↑↓ model · Tab to the fields · Esc cancels",
@@ -301,6 +310,8 @@ class ModelDialog(Modal[OfferQuery | None]):
         sized = self._market.size(asked, fields.gpu)
         fields.show(sized.longest)
         found = sized.allocation
+        if not fields.gpu:
+            return without_gpu(self._without_gpu, sized, asked)
         if found is None:
             return sizing(sized, asked)
         if self.has_class("-low"):

@@ -49,16 +49,22 @@ def _sized(context: AppContext, wanted: OfferQuery) -> SizedModel | None:
         return None
 
 
-async def choose_model(context: AppContext, choice: OfferChoice) -> bool:
-    """Ask for the model and its load; whether something else is wanted now."""
+async def choose_model(
+    context: AppContext, choice: OfferChoice, selected: RankedOffer | None
+) -> bool:
+    """Ask for the model and its load, shown on the `selected` machine where that has no GPU;
+    whether something else is wanted now."""
     from gdl.engines import registry
     from gdl.tui.screens.model_dialog import ModelDialog
 
     market = context.orchestrator.market
+    offer = selected.offer if selected is not None else None
+    on_cpu = offer is not None and not offer.gpu_count and not offer.not_asked
     dialog = ModelDialog(
         market, choice.wanted, context.settings.hours,
         registry.info(context.settings.engine.name).quantizations,
         blink=not context.reduced_motion,
+        without_gpu=(offer.gpu_name or "CPU only") if offer is not None and on_cpu else "",
     )  # fmt: skip
     chosen = await context.ask(dialog)
     if chosen is None or chosen == choice.wanted:

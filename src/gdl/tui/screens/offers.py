@@ -289,7 +289,7 @@ class OffersScreen(GdlScreen):
     @work(exclusive=True, group="dialog")
     async def action_model(self) -> None:
         model = self._choice.wanted.model
-        if await commands.choose_model(self.context, self._choice):
+        if await commands.choose_model(self.context, self._choice, self.selected):
             same = self._choice.wanted.model == model
             self.query_one(KeyedTable).to_top(unless=self._suits if same else None)
             self.action_refresh()
@@ -327,7 +327,7 @@ class OffersScreen(GdlScreen):
             self.context.say(self.why_not("deploy"), severity="warning")
             return
         asked = self._choice.wanted.model is None
-        if asked and not await commands.choose_model(self.context, self._choice):
+        if asked and not await commands.choose_model(self.context, self._choice, self.selected):
             return
         if self._query != self._listed_for:
             # Only now it is known what fits. Who went to no row means the best one, as does who

@@ -82,12 +82,20 @@ AS_IT_IS = "as it is"
 
 class LoadFields(Grid):
     """What is to be served, in which form, for which load; empty numbers are left to the program.
-    quantizations: those that the engine knows -> bytes per parameter."""
+    quantizations: those that the engine knows -> bytes per parameter. on_cpu: the machine that is
+    looked at has no GPU."""
 
     def __init__(
-        self, load: OfferQuery, hours: int, quantizations: Mapping[str, float], *, blink: bool
+        self,
+        load: OfferQuery,
+        hours: int,
+        quantizations: Mapping[str, float],
+        *,
+        blink: bool,
+        on_cpu: bool = False,
     ) -> None:
         super().__init__()
+        self._on_cpu = on_cpu
         self._load, self._hours, self._blink = load, hours, blink
         self._quantizations = quantizations
 
@@ -102,7 +110,9 @@ class LoadFields(Grid):
         yield Static("Variant")
         yield Cycle({"": AS_IT_IS}, "", id="variant")
         yield Static("GPU")
-        yield Cycle({name: name for name in COMMON}, COMMON[0], id="gpu")
+        first = {"": "none"} if self._on_cpu else {}
+        gpus = {**first, **{name: name for name in COMMON}}
+        yield Cycle(gpus, next(iter(gpus)), id="gpu")
         yield Static("Weights")
         bits = {
             name: f"{name}, {8 if each > 1 else 4} bit"
@@ -146,7 +156,7 @@ class LoadFields(Grid):
 
     @property
     def gpu(self) -> str:
-        """The GPU that the load is shown on."""
+        """The GPU that the load is shown on; "" for a machine without one."""
         return self.query_one("#gpu", Cycle).value
 
     def _told(self, id: str) -> int | None:

@@ -62,6 +62,15 @@ def sizing(sized: SizedModel, asked: OfferQuery) -> Text:
     return text.append_text(load_note(sized, asked))
 
 
+def without_gpu(machine: str, sized: SizedModel, asked: OfferQuery) -> Text:
+    """The same for a machine that has only its CPU and their memory."""
+    text = Text("Not calculated for a machine without a GPU: ")
+    text.append(plain(machine, 60), "bold")
+    if sized.need is not None:
+        text.append(f"; the weights take {sized.need.weights_gb:.1f} GB of its memory")
+    return text.append_text(load_note(sized, asked))
+
+
 def load_note(sized: SizedModel, asked: OfferQuery) -> Text:
     """A line: what it was counted for."""
     disk = f"; {sized.need.disk_gb} GB disk" if sized.need is not None else ""
