@@ -42,7 +42,9 @@ async def until(pilot: Pilot[Any], holds: Callable[[], bool]) -> None:
     app = app_of(pilot)
 
     def shown() -> bool:
-        return holds() and not app.feed.repaint_due and getattr(app.screen, "drawn", True)
+        return (
+            holds() and not app.feed.repaint_due and getattr(app.screen, "drawn_at", 0) is not None
+        )
 
     await wait_until(shown, code_of(holds), pause=pilot.pause)
     await pilot.pause()

@@ -25,7 +25,7 @@ from gdl.presentation.money import hourly
 from gdl.presentation.session_price import parts, times
 from gdl.presentation.spending import balance_line
 from gdl.tui.context import context_of
-from gdl.tui.screens.modal import Question
+from gdl.tui.screens.modal import Question, Title
 from gdl.tui.widgets.check_box import CheckBox
 from gdl.tui.widgets.fields import Fields, fields_table
 from gdl.tui.widgets.load_fields import MAX_HOURS
@@ -99,7 +99,7 @@ class DeployDialog(Question[Choice | None]):
                 f"If it fails, try the next offer automatically (up to {self._attempts} machines)"
             )
         with Vertical(classes="dialog -several" if several else "dialog"):
-            yield Static(Text(f"Deploy this model on {title}?", "bold"), classes="dialog-title")
+            yield Title(Text(f"Deploy this model on {title}?", "bold"), classes="dialog-title")
             with Scroll(classes="dialog-body", can_focus=len(self._offers) > 8):
                 yield Static(fields_table(self._fields()))
             with Horizontal(classes="dialog-row"):

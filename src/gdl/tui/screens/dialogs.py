@@ -14,7 +14,7 @@ from textual.widgets import Button, OptionList, Static
 from textual.widgets.option_list import Option
 
 from gdl.presentation.lines import plain
-from gdl.tui.screens.modal import Question
+from gdl.tui.screens.modal import Question, Title
 from gdl.tui.widgets.fields import Fields, fields_table
 from gdl.tui.widgets.scroll import Scroll
 
@@ -42,7 +42,7 @@ class Confirm(Question[bool]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
-            yield Static(Text(self._title, "bold"), classes="dialog-title")
+            yield Title(Text(self._title, "bold"), classes="dialog-title")
             # Tab gets there to scroll, when it may be more than a window holds.
             with Scroll(classes="dialog-body", can_focus=len(self._fields) > 10):
                 yield Static(fields_table(self._fields))
@@ -153,7 +153,7 @@ class QuitDialog(Question[str]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
-            yield Static(Text("Quit?", "bold"), classes="dialog-title")
+            yield Title(Text("Quit?", "bold"), classes="dialog-title")
             with Scroll(classes="dialog-body", can_focus=False):
                 yield Static(fields_table(self._fields))
                 yield Static(Text(self._note), classes="dialog-note")

@@ -6,8 +6,11 @@ from typing import Any, TypeVar
 
 from textual.await_complete import AwaitComplete
 from textual.events import Key
+from textual.geometry import Region
 from textual.message import Message
 from textual.screen import ModalScreen
+from textual.strip import Strip
+from textual.widgets import Static
 from textual.worker import Worker
 
 from gdl.tui.context import context_of
@@ -33,27 +36,32 @@ class Modal(ModalScreen[Result]):
         return worker
 
 
-class Question(Modal[Result]):
-    """Something is spent or destroyed by its answer. A key pressed before it was on the screen
-    cannot have been the answer to it: only Esc is taken then."""
+class Title(Static):
+    """What a question is about. It says when it was drawn first."""
 
-    _drawn_at: float | None = None
+    drawn_at: float | None = None
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        lines = super().render_lines(crop)
+        if self.drawn_at is None:
+            self.drawn_at = Message().time  # by the clock of the keys
+        return lines
+
+
+class Question(Modal[Result]):
+    """Something is spent or destroyed by its answer. It has a Title. A key pressed before that was
+    on the screen cannot have been the answer to it: only Esc is taken then."""
+
     _told = False
 
     @property
-    def drawn(self) -> bool:
-        """The user can have read it."""
-        return self._drawn_at is not None
-
-    def on_screen_resume(self) -> None:
-        if not self.drawn:
-            self.call_after_refresh(self._now_drawn)
-
-    def _now_drawn(self) -> None:
-        self._drawn_at = Message().time  # by the clock of the keys
+    def drawn_at(self) -> float | None:
+        """When the user could read it first, by the clock of the keys; None before."""
+        return self.query_one(Title).drawn_at if self.query(Title) else None
 
     def on_key(self, event: Key) -> None:
-        if event.key == "escape" or (self._drawn_at is not None and event.time >= self._drawn_at):
+        drawn_at = self.drawn_at
+        if event.key == "escape" or (drawn_at is not None and event.time >= drawn_at):
             return
         event.stop()
         if not self._told:
