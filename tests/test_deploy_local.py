@@ -271,7 +271,7 @@ async def test_a_server_that_never_listens_ends_at_its_limit(sim: Simulation) ->
 
 async def test_a_start_is_told_as_one_picture(sim: Simulation) -> None:
     sim.server("silent")
-    picture = re.compile(r"LOADING 65 % \(shard 1/1, \d+\.\d GiB of memory\)")
+    picture = re.compile(r"LOADING 65% \(shard 1/1, \d+\.\d GiB of memory\)")
     async with sim.orchestrator() as orchestrator:
         ident = await orchestrator.deployments.deploy(spec())
         seen = await until(

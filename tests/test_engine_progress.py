@@ -118,7 +118,7 @@ def test_the_hubs_bar_tells_bytes_rate_and_time_left() -> None:
     bar = "model.safetensors:  45%|####5     | 121M/269M [00:05<00:06, 23.1MB/s]"
     mark = read_line(bar)
     assert mark is not None and mark.fraction == pytest.approx(0.418)
-    assert mark.text == "downloading: 45 % (121M of 269MB, 23.1MB/s, 00:06 left)"
+    assert mark.text == "downloading: 45% (121M of 269MB, 23.1MB/s, 00:06 left)"
     graphs = "Capturing CUDA graphs (PIECEWISE):  45%|####5  | 30/67 [00:05<00:06,  5.91it/s]"
     mark = read_line(graphs)
     assert mark is not None and "CUDA graphs" in mark.text

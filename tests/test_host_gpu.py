@@ -27,8 +27,8 @@ async def test_two_cards(tmp_path: Path) -> None:
     assert status.gpus[1].memory_used_mib == 3
     assert status.driver == "570.86.10" and status.error == "" and not status.absent
     assert status.summary == (
-        "NVIDIA GeForce RTX 4090 1.2/24.0 GiB 35 % 51 °C 210 W; "
-        "NVIDIA GeForce RTX 4090 0.0/24.0 GiB 0 % 33 °C 12 W, driver 570.86.10"
+        "NVIDIA GeForce RTX 4090 1.2/24.0 GiB 35% 51 °C 210 W; "
+        "NVIDIA GeForce RTX 4090 0.0/24.0 GiB 0% 33 °C 12 W, driver 570.86.10"
     )
 
 

@@ -330,7 +330,7 @@ def test_a_file_that_fits_nowhere_is_refused() -> None:
         ("smollm2-135m", {"engine_args": ("-m", "x")}, "--model cannot be given"),
         ("smollm2-135m", {"engine_args": ("--api-key", "x")}, "--api-key cannot be given"),
         ("smollm2-135m", {"query": OfferQuery(quantization="fp8")}, "quantizes nothing"),
-        ("smollm2-135m", {"query": OfferQuery(context=9000)}, "takes 8192 tokens at most"),
+        ("smollm2-135m", {"query": OfferQuery(context=9000)}, "takes 8,192 tokens at most"),
         ("smollm2-135m", {"query": OfferQuery(concurrency=999)}, "999 requests at a time"),
     ],
 )

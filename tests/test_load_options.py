@@ -128,7 +128,7 @@ def test_a_machine_that_cannot_quantize_is_left(host: object, install: Install, 
 @pytest.mark.parametrize(
     ("query", "told"),
     [
-        (OfferQuery(model="tinyllama", context=4096), "2048 tokens at most, 4096 asked for"),
+        (OfferQuery(model="tinyllama", context=4096), "2,048 tokens at most, 4,096 asked for"),
         (OfferQuery(model="tinyllama", concurrency=0), "0 requests at a time"),
         (OfferQuery(model="tinyllama", quantization="int3"), "unknown quantization 'int3'"),
         (OfferQuery(model="org/x-7B-AWQ", quantization="fp8"), "quantized already"),
@@ -202,4 +202,4 @@ def test_the_command_line_sizes_deploys_and_refuses(tmp_path: Path) -> None:
     assert max(s for s in spare if s is not None) < max(u for u in usual if u is not None) - 200
 
     refused = gdl(tmp_path, "offers", *market, "--model", "tinyllama", "--context", "4096")
-    assert refused.returncode == 2 and "2048 tokens at most" in refused.stderr
+    assert refused.returncode == 2 and "2,048 tokens at most" in refused.stderr

@@ -160,11 +160,11 @@ def test_it_is_shown_as_a_table(scripted: Scripted, capsys: pytest.CaptureFixtur
     assert out.splitlines() == [
         "DAY         BACKEND  SPENT  CHARGED  DIFFERENCE",
         "2026-11-28  vastai   $1.20    $1.32      +$0.12",
-        "2026-11-27  shopper  $0.40",
-        "$1.60 in all, by our own clock; marketplaces charged $1.32 where they say, maybe not all",
+        "2026-11-27  shopper  $0.40        -           -",
+        "$1.60 in all, by our own clock; marketplaces report $1.32, perhaps not all yet",
         "$1.20 of $5.00 today, $0.40/h now (spending.per_day)",
         "vastai has $3.10 left",
-        "days by local time (CET, UTC+01:00)",
+        "Days are in local time (CET, UTC+01:00)",
     ]
     assert "runpod did not report its charges: away" in err and "in doubt: s-9" in err
 

@@ -31,7 +31,7 @@ def test_the_progress_has_share_shard_and_gpu() -> None:
         assert mark is not None
         progress.mark(mark)
     progress.sampled(STILL, 1.0)
-    assert progress.words("LOADING", 1.0) == "LOADING 57 % (shard 5/8, 14.1 of 22 GiB on the GPU)"
+    assert progress.words("LOADING", 1.0) == "LOADING 57% (shard 5/8, 14.1 of 22 GiB on the GPU)"
 
 
 def test_without_a_gpu_it_shows_memory_and_without_anything_the_phase() -> None:

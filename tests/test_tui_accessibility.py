@@ -26,6 +26,9 @@ SIGNS = re.compile(r"[✓✗✘!?●○◐▶■▲▼·…–+★‹›»*@]")
 WORD = re.compile(r"[A-Za-z]{2}")
 PICTURES = sorted(path for path in pictures.FOLDER.rglob("*.svg") if "ansi" not in path.name)
 """The terminal's own colours apart, which nobody but the terminal knows."""
+LEAST_OF_MARKS = 3.0
+"""WCAG 2.2, success criterion 1.4.11 (AA): between what is to be seen of a control and what is
+beside it."""
 rgb_colours = st.tuples(*[st.integers(0, 255)] * 3)
 
 
@@ -86,6 +89,12 @@ async def test_every_theme_can_be_read() -> None:
             await pilot.pause()
             if worst := least(app):
                 bad[name] = worst
+            styles = app.screen.query_one("#status").styles
+            track = styles.scrollbar_background
+            if (
+                ratio := contrast((track + styles.scrollbar_color).rgb, track.rgb)
+            ) < LEAST_OF_MARKS:
+                bad[name] = {"scroll bar": ratio}
         assert "✗ Failed" in screen_text(app)
     assert not bad
 

@@ -758,8 +758,11 @@ async def test_the_palette_has_every_action() -> None:
     app, _ = make_app()
     async with app.run_test(size=SIZE) as pilot:
         await loaded(pilot)
-        titles = {command.title for command in app.get_system_commands(app.screen)}
-    assert {"Theme", "Model", "Deploy", "Filter", "Exclude", "Sessions", "Help"} <= titles
+        told = {each.title: each.help for each in app.get_system_commands(app.screen)}
+        titles = [each.title for each in app.get_system_commands(app.screen)]
+    assert titles.count("Help") == titles.count("Quit") == 1 and "Keys" not in titles
+    assert told["Quit"].startswith("Asks first while a machine is rented")
+    assert {"Theme", "Model", "Deploy", "Filter", "Exclude", "Sessions", "Help"} <= told.keys()
 
 
 async def test_every_binding_has_its_own_id() -> None:

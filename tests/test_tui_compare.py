@@ -12,6 +12,7 @@ from textual.pilot import Pilot
 
 from gdl.tui.screens.compare import CompareScreen
 from gdl.tui.screens.health import HealthScreen
+from gdl.tui.widgets.bench_charts import levels
 from gdl.tui.widgets.keyed_table import KeyedTable
 from tui_pilot import SIZE, screen_text, show, until
 from tui_support import ScriptedOrchestrator, make_app, measured, to_serving
@@ -39,12 +40,30 @@ async def test_the_cheapest_tokens_come_first_and_other_models_on_demand() -> No
         text = screen_text(app)
         rows = [line for line in text.splitlines() if " ms " in line and "RTX" in line]
         assert [row.split()[2] for row in rows] == ["4*", "1*", "1"]
+        assert [row.split()[-1] for row in rows] == ["$0.300", "$0.100", "$0.300"]
         assert "H100" not in text
         await pilot.press("m")
         await until(pilot, lambda: "4 points" in screen_text(app))
         assert "H100 [b]x[/]" in screen_text(app) and "\x1b" not in screen_text(app)
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(app.screen, HealthScreen))
+
+
+@pytest.mark.parametrize(
+    ("most", "rows", "told"),
+    [
+        (900.0, 5, [0, 500, 1000]),
+        (900.0, 12, [0, 250, 500, 750, 1000]),
+        (164.0, 5, [0, 100, 200]),
+        (1001.0, 5, [0, 600, 1200]),
+        (100.0, 5, [0, 50, 100]),
+        (0.3, 12, [0, 0.08, 0.16, 0.24, 0.32]),
+    ],
+)
+def test_a_chart_is_marked_in_round_and_equal_steps(
+    most: float, rows: int, told: list[float]
+) -> None:
+    assert levels(most, rows) == pytest.approx(told)
 
 
 async def test_a_sweep_is_shown_as_it_goes_and_its_result_stays() -> None:

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
+import pytest
 from rich.cells import cell_len
+from textual.screen import ModalScreen
+from textual.widgets import Static
 
+from gdl.conversations.files import SavedConversation
 from gdl.domain import events as ev
+from gdl.domain.chat import ChatOptions
 from gdl.domain.deployment import DeploymentState
 from gdl.domain.phase import Phase
 from gdl.domain.spec import DeploymentSpec
 from gdl.orchestrator.api.model_views import ModelRow
+from gdl.tui.screens.bid_dialog import BidDialog
+from gdl.tui.screens.chat_lists import saved_words
+from gdl.tui.screens.chat_options import ChatOptionsDialog
+from gdl.tui.screens.help import HelpScreen
 from gdl.tui.screens.offers import OffersScreen
 from gdl.tui.store import Followed
 from gdl.tui.widgets.keyed_table import KeyedTable
@@ -157,3 +168,35 @@ async def test_offers_are_never_sorted_by_a_column_that_is_not_shown() -> None:
 def test_what_is_not_known_of_a_model_is_no_question_mark() -> None:
     row = ModelRow("acme/new", "acme/new", "hub", False, None, None, None)
     assert "?" not in line(row, 74).plain and "not known" in line(row, 74).plain
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: ChatOptionsDialog(ChatOptions()), lambda: BidDialog(0.07)]
+)
+async def test_what_a_field_means_is_said_to_the_end(make: Callable[[], ModalScreen[Any]]) -> None:
+    app, _ = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        dialog = make()
+        app.push_screen(dialog)
+        await until(pilot, lambda: app.screen is dialog)
+        hints = [str(each.content) for each in dialog.query(".field-words").results(Static)]
+        assert hints and all(hint in screen_text(app) for hint in hints)
+
+
+async def test_help_is_wider_where_there_is_room() -> None:
+    app, _ = make_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await loaded(pilot)
+        await pilot.press("question_mark")
+        await until(pilot, lambda: isinstance(app.screen, HelpScreen))
+        assert "this offer, or on the marked ones; shows the price first" in screen_text(app)
+
+
+def test_saved_conversations_are_listed_in_columns() -> None:
+    one = SavedConversation("a", START, "smollm2-135m", "Why?", 1)
+    other = SavedConversation("b", START, "qwen3", "Why not?", 2)
+    first, second = (saved_words(row, len("smollm2-135m")) for row in (one, other))
+    assert first.index("1 question: Why?") == second.index("2 questions: Why not?")
+    unread = SavedConversation("c", START, "", "", 0, "cannot read c.json")
+    assert saved_words(unread, 12).endswith("  ✗ cannot read c.json")

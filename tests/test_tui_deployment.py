@@ -180,7 +180,7 @@ async def test_parts_and_gpu_are_drawn_while_it_loads() -> None:
         orchestrator.push(ident, 70, ev.Progressed(1, "x", 0.5, "shards", 0.625))
         orchestrator.clock.forward(1)
         app.feed.tick()
-        wanted = ("14.1/24 GiB", "53 %", "shards", " 62%")
+        wanted = ("14.1/24 GiB", "53%", "shards", " 62%")
         await until(pilot, lambda: all(words in screen_text(app) for words in wanted))
 
 
@@ -293,7 +293,7 @@ async def test_checks_show_their_history_and_the_engine_its_load() -> None:
         orchestrator.clock.forward(1)
         app.feed.tick()
         wanted = (
-            *("90 % 61 °C 214 W", "✓✗✓", "3 rounds, the last one 3", "s ago", "25%"),
+            *("90% 61 °C 214 W", "✓✗✓", "3 rounds, the last one 3", "s ago", "25%"),
             *("19.5/24.0 GiB", "healthy"),
         )
         await until(pilot, lambda: all(words in screen_text(app) for words in wanted))

@@ -84,7 +84,7 @@ async def test_a_load_that_cannot_be_is_not_taken() -> None:
         screen = await open_picker(pilot)
         screen.query_one("#model-name", Input).value = "tinyllama"
         await pilot.press("tab", "tab", *"9000")
-        await until(pilot, lambda: "tinyllama takes 2048 tokens at most" in screen_text(app))
+        await until(pilot, lambda: "tinyllama takes 2,048 tokens at most" in screen_text(app))
         await pilot.press("enter")
         await pilot.pause()
         assert app.screen is screen
@@ -590,7 +590,7 @@ async def test_spending_is_shown_by_day_and_by_month_from_anywhere() -> None:
         text = screen_text(app)
         assert "$4.20 of $5.00 today, $0.40/h now" in text
         assert "vastai" in text and "+$0.12" in text and "runpod did not report" in text
-        assert "days by local time (CET, UTC+01:00)" in text
+        assert "Days are in local time (CET, UTC+01:00)" in text
         await pilot.press("m")
         await until(pilot, lambda: "Nothing was spent." in screen_text(app))
         await pilot.press("d")

@@ -21,6 +21,7 @@ from gdl.domain.offers import Exclusion
 from gdl.domain.spec import DeploymentSpec
 from gdl.tui.screens.chat_lists import ConversationsDialog
 from gdl.tui.screens.deployment import DeploymentScreen
+from gdl.tui.screens.model_dialog import ModelDialog
 from gdl.tui.store import Followed
 from tui_pilot import app_of, screen_text, until
 from tui_support import (
@@ -96,6 +97,7 @@ async def open_deployment(
 async def choose(pilot: Pilot[Any], name: str) -> None:
     """Choose a model by its dialog, the name put in at once."""
     await pilot.press("m")
+    await settle(pilot, lambda: isinstance(pilot.app.screen, ModelDialog))
     pilot.app.screen.query_one(Input).value = name
     await pilot.press("enter")
     await settle(pilot)
@@ -131,7 +133,7 @@ def test_offers_unreachable(picture: Compare) -> None:
 
 
 def test_second_attempt(picture: Compare) -> None:
-    app, orchestrator = make_app(ScriptedOrchestrator(at(120)))
+    app, orchestrator = make_app(ScriptedOrchestrator(at(170)))
 
     def script(o: ScriptedOrchestrator, ident: str) -> None:
         to_failed(o, ident)

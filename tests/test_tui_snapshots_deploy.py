@@ -66,7 +66,7 @@ def to_loading(o: ScriptedOrchestrator, ident: str) -> None:
     o.push(ident, 126, ev.PhaseChanged(1, Phase.STARTING))
     o.push(ident, 131, ev.PhaseChanged(1, Phase.LOADING))
     o.push(ident, 140, ev.LogLines(1, "engine", LOADING_LINES, 0))
-    text = "LOADING 58 % (shard 5/8, 14.1 of 24 GiB on the GPU)"
+    text = "LOADING 58% (shard 5/8, 14.1 of 24 GiB on the GPU)"
     o.push(ident, 150, ev.Progressed(1, text, 0.58, "shards", 0.62))
 
 
@@ -141,7 +141,7 @@ def test_a_log_alone(picture: Compare, size: tuple[int, int], theme: str) -> Non
     def script(o: ScriptedOrchestrator, ident: str) -> None:
         to_loading(o, ident)
         o.push(ident, 151, ev.LogLines(1, "engine", TROUBLED_LINES, 0))
-        o.push(ident, 151, ev.Progressed(1, "LOADING 58 %", 0.58, "shards", 0.62))
+        o.push(ident, 151, ev.Progressed(1, "LOADING 58%", 0.58, "shards", 0.62))
 
     async def then(pilot: Pilot[Any]) -> None:
         def at_the_right() -> bool:
@@ -296,7 +296,7 @@ def test_benchmark_result(picture: Compare, size: tuple[int, int], theme: str) -
         concurrency=8,
         ttft_spread=Histogram(31.0, 4.0, (2, 9, 21, 15, 8, 4, 2, 1, 0, 2)),
         e2el_spread=Histogram(310.0, 95.0, (11, 19, 14, 8, 5, 3, 1, 2, 0, 1)),
-        standing="RTX 3090: 141.3 tokens/s, 4 % above the median of 3 earlier runs; "
+        standing="RTX 3090: 141.3 tokens/s, 4% above the median of 3 earlier runs; "
         "the cheapest so far at $0.26 per million",
     )
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from textual.pilot import Pilot
+from textual.screen import Screen
 from textual.widgets import Input, OptionList
 
 from gdl.domain.errors import BackendUnreachable
@@ -19,6 +20,7 @@ from gdl.domain.session import SessionStatus
 from gdl.domain.session_price import Charged
 from gdl.orchestrator.api.views import PastDeployment
 from gdl.tui.screens.choose_several import ChooseSeveral
+from gdl.tui.screens.model_dialog import ModelDialog
 from test_tui_snapshots import Compare, at, open_deployment, picture, settle
 from tui_pilot import app_of, shows, until
 from tui_support import (
@@ -58,9 +60,15 @@ def market_with_history() -> ScriptedOrchestrator:
     return made
 
 
-async def model(pilot: Pilot[Any], name: str, **fields: str) -> None:
+async def ask_for_a_model(pilot: Pilot[Any]) -> Screen[Any]:
+    """The dialog that asks, once it can be filled in."""
     await pilot.press("m")
-    screen = pilot.app.screen
+    await until(pilot, lambda: isinstance(pilot.app.screen, ModelDialog))
+    return pilot.app.screen
+
+
+async def model(pilot: Pilot[Any], name: str, **fields: str) -> None:
+    screen = await ask_for_a_model(pilot)
     screen.query_one("#model-name", Input).value = name
     for field, value in fields.items():
         screen.query_one(f"#{field}", Input).value = value
@@ -98,8 +106,7 @@ async def hub_has_answered(pilot: Pilot[Any]) -> None:
 
 async def picker(pilot: Pilot[Any]) -> None:
     await settle(pilot)
-    await pilot.press("m")
-    screen = pilot.app.screen
+    screen = await ask_for_a_model(pilot)
     screen.query_one("#model-name", Input).value = "mistral-7b"
     screen.query_one("#context", Input).value = "16384"
     screen.query_one("#concurrency", Input).value = "8"
@@ -111,14 +118,14 @@ async def picker(pilot: Pilot[Any]) -> None:
 
 async def picker_finds_more_on_the_hub(pilot: Pilot[Any]) -> None:
     await settle(pilot)
-    await pilot.press("m", *"mistral")
+    await ask_for_a_model(pilot)
+    await pilot.press(*"mistral")
     await until(pilot, shows(app_of(pilot), "hub: 3 found"))
 
 
 async def what_does_not_fit(pilot: Pilot[Any]) -> None:
     await settle(pilot)
-    await pilot.press("m")
-    screen = pilot.app.screen
+    screen = await ask_for_a_model(pilot)
     screen.query_one("#model-name", Input).value = "mistral-7b"
     screen.query_one("#context", Input).value = "32768"
     screen.query_one("#concurrency", Input).value = "8"
@@ -127,9 +134,9 @@ async def what_does_not_fit(pilot: Pilot[Any]) -> None:
 
 async def too_long_a_context(pilot: Pilot[Any]) -> None:
     await settle(pilot)
-    await pilot.press("m")
-    pilot.app.screen.query_one("#model-name", Input).value = "tinyllama"
-    pilot.app.screen.query_one("#context", Input).value = "8192"
+    screen = await ask_for_a_model(pilot)
+    screen.query_one("#model-name", Input).value = "tinyllama"
+    screen.query_one("#context", Input).value = "8192"
     await hub_has_answered(pilot)
 
 

@@ -97,7 +97,7 @@ def test_an_offer_that_costs_nothing_known_has_dashes() -> None:
     bare = ranked._replace(cost=ranked.cost._replace(session_price=None))
     cells = row(bare, now).cells
     assert (cells["session"], cells["million"], cells["age"]) == ("-", "-", "5 min")
-    assert dict(details(bare, now))["Listed"] == "5 min"
+    assert dict(details(bare, now))["Listed"] == "5 min ago"
     assert set(cells) == {column.key for column in COLUMNS}
 
 

@@ -179,7 +179,7 @@ SOURCES = (
 
 
 FINDINGS = (
-    Finding("settings", "ok", "no configuration file: all as it comes"),
+    Finding("settings", "ok", "no configuration file: the defaults apply"),
     Finding("shopper", "fail", "nothing answers at http://localhost:8080", "start it"),
     Finding("hf_token", "warn", "not set", "gated models need HF_TOKEN"),
     Finding("ssh", "info", "OpenSSH 9.2"),
@@ -733,7 +733,7 @@ def spent_so_far() -> dict[Period, SpendingReport]:
         Cap("day", 5.0, 4.2, 0.4, START + timedelta(hours=12)),
         Cap("month", 100.0, 15.67, 0.4, START + timedelta(days=30)),
     )
-    silent = {"runpod": "the charges are not told (HTTP 503)"}
+    silent = {"runpod": "HTTP 503"}
     left = {"vastai": Balance(3.1)}
     return {"day": SpendingReport("day", "CET, UTC+01:00", rows, caps, ("s-9",), left, silent)}
 

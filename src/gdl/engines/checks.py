@@ -56,7 +56,7 @@ def check_load(
         )
     if query.context is not None and query.context > (longest or query.context):
         raise UsageError(
-            f"{model.served_name} takes {longest} tokens at most, {query.context} asked for",
+            f"{model.served_name} takes {longest:,} tokens at most, {query.context:,} asked for",
             "ask for a shorter context, or choose another model",
         )
     if query.concurrency is not None and not 1 <= query.concurrency <= most:

@@ -43,7 +43,7 @@ class GpuReading:
                 f"{self.memory_used_mib / 1024:.1f}/{self.memory_total_mib / 1024:.1f} GiB"
             )
         if self.utilization_percent is not None:
-            parts.append(f"{self.utilization_percent} %")
+            parts.append(f"{self.utilization_percent}%")
         if self.temperature_c is not None:
             parts.append(f"{self.temperature_c} °C")
         if self.power_w is not None:
@@ -66,7 +66,7 @@ class GpuStatus:
 
     @property
     def summary(self) -> str:
-        """One line, such as "RTX 4090 1.2/24.0 GiB 35 % 51 °C 210 W, driver 570.86.10"."""
+        """One line, such as "RTX 4090 1.2/24.0 GiB 35% 51 °C 210 W, driver 570.86.10"."""
         if not self.gpus:
             return self.error
         driver = f", driver {self.driver}" if self.driver else ""

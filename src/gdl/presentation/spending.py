@@ -15,14 +15,14 @@ _NOW = {"day": "today", "month": "this month"}
 
 def cells(row: SpendingRow) -> tuple[str, str, str, str, str]:
     """Period, backend, spent, charged, difference."""
-    charged = "" if row.charged is None else dollars(row.charged)
+    charged = "-" if row.charged is None else dollars(row.charged)
     return row.period, row.backend, dollars(row.spent), charged, signed(row.difference)
 
 
 def signed(amount: float | None) -> str:
-    """ "+$0.12", "-$0.03"; "" for None, "$0.00" for less than half a cent."""
+    """ "+$0.12", "-$0.03"; "-" for None, "$0.00" for less than half a cent."""
     if amount is None:
-        return ""
+        return "-"
     if abs(amount) < 0.005:
         return "$0.00"
     return f"+{dollars(amount)}" if amount > 0 else dollars(amount)
@@ -60,10 +60,10 @@ def totals(report: SpendingReport, *, caps: bool = True) -> Iterator[str]:
     these are."""
     if report.rows:
         told = "" if report.charged is None else dollars(report.charged)
-        charged = f"; marketplaces charged {told} where they say, maybe not all" if told else ""
+        charged = f"; marketplaces report {told}, perhaps not all yet" if told else ""
         yield f"{dollars(report.spent)} in all, by our own clock{charged}"
     for cap in report.caps if caps else ():
         yield f"{cap_line(cap)} (spending.per_{cap.period})"
     for name, balance in report.balances.items():
         yield _left(name, balance)
-    yield f"{report.by}s by local time ({report.zone})"
+    yield f"{report.by.capitalize()}s are in local time ({report.zone})"

@@ -33,14 +33,14 @@ _MARKS = (
         r"(?P<percent>\d{1,3})%\|[^|]*\|\s*(?P<d>[\d.]+[kMGT]?)B?/(?P<n>[\d.]+[kMGT]?)B?\s*"
         r"\[[\d:]+<(?P<left>[\d:?]+),\s*(?P<rate>[\d.]+[kMGT]?)i?B/s",
         "loading",
-        "downloading: {percent} % ({d} of {n}B, {rate}B/s, {left} left)",
+        "downloading: {percent}% ({d} of {n}B, {rate}B/s, {left} left)",
         (0.40, 0.44),
         "weights",
     ),
     mark(
         r"(?:Downloading|Fetching)\b.*?(?P<percent>\d{1,3})%\|",
         "loading",
-        "downloading: {percent} %",
+        "downloading: {percent}%",
         None,
         "weights",
     ),

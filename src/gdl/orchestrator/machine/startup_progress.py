@@ -79,7 +79,7 @@ class StartupProgress:
         return self._begun >= _STARTS
 
     def words(self, phase: str, now: float) -> str:
-        """Such as "LOADING 63 % (shard 5/8, 14.1 of 22 GiB on the GPU)"."""
+        """Such as "LOADING 63% (shard 5/8, 14.1 of 22 GiB on the GPU)"."""
         parts = [self._text] if self._text else []
         last = self._last
         if last is not None and last.gpu_total_mib:
@@ -89,12 +89,12 @@ class StartupProgress:
             parts.append(f"{last.memory_mib / 1024:.1f} GiB of memory")
         if last is not None and now - self._heard > _QUIET_S:
             parts.append(f"no line for {now - self._heard:.0f} s, {self._busy(last)}")
-        share = "" if self.fraction is None else f" {self.fraction * 100:.0f} %"
+        share = "" if self.fraction is None else f" {self.fraction * 100:.0f}%"
         return f"{phase}{share}" + (f" ({', '.join(parts)})" if parts else "")
 
     def _busy(self, last: ProcessStats) -> str:
         if last.gpu_percent:
-            return f"the GPU is busy ({last.gpu_percent} %)"
+            return f"the GPU is busy ({last.gpu_percent}%)"
         if self._cpus > _BUSY_SHARE:
             return f"{self._cpus:.1f} cores are busy"
         return "waiting for the disk" if last.waiting else "nothing is busy"

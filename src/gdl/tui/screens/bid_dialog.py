@@ -38,7 +38,7 @@ class BidDialog(FieldsDialog[float]):
         self._usual = usual
 
     def fields(self) -> Iterator[Widget]:
-        yield Static(Text(_WORDS))
+        yield Static(Text(f"{_WORDS}\n"))
         line = Input(f"{self._usual:.2f}", type="number", max_length=7, id="bid")
         yield field("At most", line, "dollars per hour")
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import ClassVar
 
+from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 from textual import work
 from textual.app import ComposeResult
@@ -67,7 +68,7 @@ class CopyDialog(Modal[Copyable | None]):
         with Vertical(classes="dialog -wide"):
             yield Static(Text("Copy what?", "bold"), classes="dialog-title")
             yield OptionList(*(Option(plain(one.line, 300)) for one in self._choices), markup=False)
-            yield Static("Enter copies it · ↑↓ · Esc cancels", classes="dialog-note")
+            yield Static("Enter copies it · ↑↓ moves · Esc cancels", classes="dialog-note")
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         self.dismiss(self._choices[event.option_index])
@@ -99,7 +100,8 @@ class ConversationsDialog(Modal[str | None]):
     def _fill(self, place: int) -> None:
         listed = self.query_one(OptionList)
         listed.clear_options()
-        listed.add_options([Option(plain(saved_words(row), 300)) for row in self._rows])
+        widest = max((cell_len(_model(row)) for row in self._rows), default=0)
+        listed.add_options([Option(plain(saved_words(row, widest), 300)) for row in self._rows])
         listed.highlighted = min(place, len(self._rows) - 1) if self._rows else None
         where = f"in {plain(self._files.folder, 200)}"
         said = "Enter opens it · d deletes it · Esc goes back" if self._rows else "None yet"
@@ -126,9 +128,14 @@ class ConversationsDialog(Modal[str | None]):
             self._fill(place)
 
 
-def saved_words(row: SavedConversation) -> str:
-    """One line: when, with whom, how many questions, and the first of them."""
+def saved_words(row: SavedConversation, widest: int) -> str:
+    """One line: when, with whom, how many questions, and the first of them. widest: cells of the
+    longest model's name in the list."""
     if row.trouble:
-        return f"{row.at:%Y-%m-%d %H:%M}  {row.trouble}"
-    asked = plural(row.turns, "question")
-    return f"{row.at:%Y-%m-%d %H:%M}  {plain(row.model, 24)}  {asked}: {plain(row.title, 80)}"
+        return f"{row.at:%Y-%m-%d %H:%M}  ✗ {row.trouble}"
+    model, asked = set_cell_size(_model(row), widest), plural(row.turns, "question")
+    return f"{row.at:%Y-%m-%d %H:%M}  {model}  {asked}: {plain(row.title, 80)}"
+
+
+def _model(row: SavedConversation) -> str:
+    return plain(row.model, 24)

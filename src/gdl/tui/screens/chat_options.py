@@ -22,12 +22,13 @@ class ChatOptionsDialog(FieldsDialog[ChatOptions]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "answer(False)", "Cancel", id="chat_options.cancel",
                 tooltip="Change nothing"),
-        Binding("ctrl+s", "answer(True)", "Take it", id="chat_options.take",
+        Binding("ctrl+s", "answer(True)", "Use these", id="chat_options.take",
                 tooltip="Use these values"),
     ]  # fmt: skip
     TITLE_WORDS = "Chat options"
-    NOTE = "Leave a field empty for the server's default. Tab: next field · Ctrl+S: save"
-    YES = "Take it"
+    NOTE = "An empty field is left to the server · Tab goes to the next one"
+    YES = "Use these"
+    YES_KEY = "Ctrl+S"  # Enter is a new line of the system prompt
 
     def __init__(self, now: ChatOptions) -> None:
         super().__init__()
@@ -41,9 +42,7 @@ class ChatOptionsDialog(FieldsDialog[ChatOptions]):
         yield field("Temperature", _line("temperature", now.temperature), "0 to 2")
         yield field("Top-p", _line("top_p", now.top_p), "above 0, up to 1")
         yield field("Max tokens", _line("max_tokens", now.max_tokens), "of an answer")
-        yield field(
-            "Seed", _line("seed", now.seed), "for reproducible answers, if the server supports it"
-        )
+        yield field("Seed", _line("seed", now.seed), "for repeatable answers, where supported")
 
     def typed(self) -> ChatOptions:
         made = ChatOptions(self.query_one("#chat-system", TextArea).text.strip()[:TEXT_KEPT])

@@ -17,6 +17,7 @@ from gdl.domain.errors import GdlError
 from gdl.domain.money import dollars
 from gdl.presentation.durations import clock_time
 from gdl.presentation.lines import plain
+from gdl.presentation.money import price
 from gdl.presentation.words import DOUBTED, milliseconds, plural, workload_words
 from gdl.tui.save_file import save_text
 from gdl.tui.screens.base import GdlScreen
@@ -28,7 +29,7 @@ MOST = 64
 """Requests at a time, at most, in a sweep that is started here."""
 COLUMNS = (
     Column("hardware", "Machine", 14, wish=18),
-    Column("at_a_time", "At once", 7, right=True),
+    Column("at_a_time", "At a time", 9, right=True),
     Column("rate", "Tokens/s", 9, right=True),
     Column("ttft", "TTFT", 8, right=True),
     Column("tpot", "TPOT", 8, right=True),
@@ -210,7 +211,7 @@ def _row(one: Measurement) -> Row:
             "ttft": milliseconds(report.ttft_ms.median) if report.ttft_ms else "-",
             "tpot": milliseconds(report.tpot_ms.median) if report.tpot_ms else "-",
             "million": "-" if cost is None else dollars(cost),
-            "price": f"{one.price:.3f}",
+            "price": price(one.price) if one.price > 0 else "-",
             "workload": workload_words(one.workload),
             "provider": plain(one.provider, 30) + simulated,
             "when": one.at.astimezone().strftime("%Y-%m-%d %H:%M"),

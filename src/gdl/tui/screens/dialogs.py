@@ -162,7 +162,7 @@ class QuitDialog(Question[str]):
                 if self._allowed["leave"]:
                     yield Button("Leave running (l)", id="leave", variant="warning")
                 if self._allowed["release"]:
-                    words = "Release (r)" if self._allowed["leave"] else "Stop, release (r)"
+                    words = "Release (r)" if self._allowed["leave"] else "Stop and release (r)"
                     yield Button(words, id="release", variant="error")
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:

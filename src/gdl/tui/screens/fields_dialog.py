@@ -26,6 +26,7 @@ class FieldsDialog(ModalScreen[Result | None]):
     NOTE: ClassVar[str]
     """Said as long as nothing is wrong."""
     YES: ClassVar[str]
+    YES_KEY: ClassVar[str] = "Enter"
 
     def note(self) -> str:
         """The same, where it depends on more."""
@@ -45,7 +46,7 @@ class FieldsDialog(ModalScreen[Result | None]):
             yield from self.fields()
             yield LiveText(id="fields-said", classes="dialog-note")
             with Horizontal(classes="dialog-buttons"):
-                yield Button(f"{self.YES} (Enter)", id="yes", variant="primary")
+                yield Button(f"{self.YES} ({self.YES_KEY})", id="yes", variant="primary")
                 yield Button("Cancel (Esc)", id="cancel")
 
     def on_mount(self) -> None:

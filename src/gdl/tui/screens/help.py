@@ -81,7 +81,7 @@ class HelpScreen(ModalScreen[None]):
         self._groups, self._more = groups, more
 
     def compose(self) -> ComposeResult:
-        with Vertical(classes="dialog"):
+        with Vertical(classes="dialog -wide"):
             yield Static(Text("Keys", "bold"), classes="dialog-title")
             with Scroll(id="help-body"):
                 for title, keys in self._groups:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
+from textual.app import RenderResult
 from textual_plotext import PlotextPlot
 
 from gdl.domain.benchmark import BenchReport, Measurement
 from gdl.presentation.lines import plain
 
 MOST_CURVES = 5
+_AROUND = 4
+"""Rows of a chart that are not for its curves: title, frame, and the names of the places."""
+_MANY_ROWS = 9
+_ROUND = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
 Curve = tuple[str, list[tuple[int, float]]]
 """(name, points of (requests at a time, value) in rising order)."""
 # Told apart without colour, too. Plotext's own colours depend on how often it has drawn.
@@ -34,6 +40,16 @@ def curves(
     return [(name, sorted(of.items())) for name, of in points.items()][:MOST_CURVES]
 
 
+def levels(most: float, rows: int) -> list[float]:
+    """The values at the side of a chart: round ones in equal steps, from 0 to the first that is
+    not below `most`. rows: of the curves; few of them hold few levels."""
+    steps = 2 if rows < _MANY_ROWS else 4
+    least = most / steps
+    power = 10.0 ** math.floor(math.log10(least))
+    step = next(power * each for each in _ROUND if power * each >= least * (1 - 1e-9))
+    return [step * n for n in range(math.ceil(most / step * (1 - 1e-9)) + 1)]
+
+
 class Chart(PlotextPlot):
     """Curves over the number of requests at a time, which doubles from mark to mark."""
 
@@ -41,6 +57,7 @@ class Chart(PlotextPlot):
         super().__init__(id=id)
         self._title = title
         self._shown: list[Curve] | None = None
+        self._most = 0.0
 
     def on_mount(self) -> None:
         self.show([])
@@ -65,6 +82,12 @@ class Chart(PlotextPlot):
             else:
                 plt.plot(where, values, label=label, marker=marker, color=color)
         plt.xticks(list(place_of.values()), [str(at) for at in places])
-        if lines:
-            plt.ylim(0, max(number for _, points in lines for _, number in points) * 1.1 or 1)
+        self._most = max((number for _, points in lines for _, number in points), default=0.0)
         self.refresh()
+
+    def render(self) -> RenderResult:
+        if self._most > 0:
+            marks = levels(self._most, self.size.height - _AROUND)
+            self.plt.ylim(0, marks[-1])
+            self.plt.yticks(marks, [f"{mark:,.10g}" for mark in marks])
+        return super().render()

@@ -24,7 +24,7 @@ COLUMNS = (
     Column("speed", "Tok/s", 6, right=True),
     Column("price", "$/h", 7, right=True),
     Column("cost", "Cost", 7, right=True),
-    Column("since", "Since", 7, right=True),
+    Column("since", "Age", 7, right=True),
     Column("provider", "Provider", 12, needed=100, most=28),
     Column("id", "Deployment", 22, needed=110),
 )

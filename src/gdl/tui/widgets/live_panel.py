@@ -67,7 +67,7 @@ def _gpu_rows(samples: RecentSamples) -> list[_Row]:
     if load.percent is not None:
         warm = "" if load.temperature_c is None else f" {load.temperature_c} °C"
         power = "" if load.power_w is None else f" {load.power_w:.0f} W"
-        rows.append(("GPU", samples.percent, 1.0, f"{load.percent} %{warm}{power}"))
+        rows.append(("GPU", samples.percent, 1.0, f"{load.percent}%{warm}{power}"))
     if load.used_mib is not None and load.total_mib:
         used, total = load.used_mib / 1024, load.total_mib / 1024
         rows.append(("VRAM", samples.memory, 1.0, f"{used:.1f}/{total:.1f} GiB"))

@@ -137,7 +137,7 @@ def details(ranked: RankedOffer, now: datetime) -> list[tuple[str, Text | str]]:
         ("Place", plain(offer.location, 100) or "not said"),
         ("Reliability", _share(offer.reliability)),
         ("Confidence", _share(offer.confidence)),
-        ("Listed", _age(offer.fetched_at, now).replace("-", "not said")),
+        ("Listed", f"{_age(offer.fetched_at, now)} ago" if offer.fetched_at else "not said"),
         ("Machine", plain(offer.machine_id or "not said", 100)),
         ("Interruptible", "yes: it can be taken away" if offer.interruptible else "no"),
     ]

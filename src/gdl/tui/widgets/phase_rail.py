@@ -164,7 +164,7 @@ def _gpu(text: Text, samples: RecentSamples, size: RailSize) -> None:
     _heading(text, "Machine", size)
     rows = []
     if load.percent is not None:
-        rows.append(("GPU", samples.percent, f"{load.percent} %"))
+        rows.append(("GPU", samples.percent, f"{load.percent}%"))
     if load.used_mib is not None and load.total_mib:
         used, total = load.used_mib / 1024, load.total_mib / 1024
         rows.append(("VRAM", samples.memory, f"{used:.1f}/{total:.0f} GiB"))
