@@ -73,6 +73,15 @@ def test_on_a_terminal_the_price_is_named_first(start: Start) -> None:
     assert (asked.end(), asked.calls) == (8, ["offers", "aclose"])
 
 
+def test_what_was_typed_before_the_question_is_no_answer(start: Start) -> None:
+    asked = start("destroy", *DEPLOY, terminal=True, CLI_BILLS="1")
+    asked.type("y\n")
+    asked.until("[y/N]")
+    asked.type("n\n")
+    asked.end()
+    assert "deploy" not in asked.calls
+
+
 def test_what_was_named_is_what_may_be_rented(start: Start) -> None:
     asked = start("destroy", *DEPLOY, "--max-price", "0.45", terminal=True, CLI_BILLS="1")
     asked.until("rent it? [y/N] ")

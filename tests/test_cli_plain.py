@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pty
 import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -216,3 +217,30 @@ async def test_an_answer_of_the_model_is_told_line_by_line(
     told = capsys.readouterr().err
     assert "Model:\nTwo\nlines\nYou:" in told
     assert told.count("1. chat with it") == 2, "told again where that is asked for alone"
+
+
+async def test_what_was_typed_before_a_question_about_money_is_no_answer() -> None:
+    near, far = pty.openpty()
+    try:
+        lines = Lines(far)
+        os.write(near, b"y\ny\n")
+        await wait_until(lambda: lines.waiting == 2)
+        answer = asyncio.create_task(Questions(lines).yes("Deploy it?"))
+        await wait_until(lambda: lines.waiting == 0)
+        os.write(near, b"n\n")
+        assert not await answer
+    finally:
+        os.close(near)  # ends the reader
+        os.close(far)
+
+
+async def test_the_lines_of_a_script_are_all_taken() -> None:
+    read, write = os.pipe()
+    try:
+        lines = Lines(read)
+        os.write(write, b"y\nn\n")
+        await wait_until(lambda: lines.waiting == 2)
+        assert await Questions(lines).yes("Deploy it?")
+    finally:
+        os.close(write)
+        os.close(read)

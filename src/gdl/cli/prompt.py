@@ -10,7 +10,8 @@ import sys
 async def ask(question: str) -> str:
     """The answer typed, in lower case without blanks; "" for Enter and for the end of input.
 
-    Asked on stderr, read from stdin, which must be a terminal. May be cancelled at any time.
+    Asked on stderr, read from stdin, which must be a terminal. What was typed before the question
+    is no answer to it. May be cancelled at any time.
     """
     loop = asyncio.get_running_loop()
     answered: asyncio.Future[str] = loop.create_future()
@@ -24,6 +25,7 @@ async def ask(question: str) -> str:
         if not answered.done():
             answered.set_result(typed.decode(errors="replace").strip().lower())
 
+    _forget_what_was_typed(descriptor)
     sys.stderr.write(question)
     sys.stderr.flush()
     loop.add_reader(descriptor, read)
@@ -31,6 +33,15 @@ async def ask(question: str) -> str:
         return await answered
     finally:
         loop.remove_reader(descriptor)
+
+
+def _forget_what_was_typed(descriptor: int) -> None:
+    try:
+        import termios
+
+        termios.tcflush(descriptor, termios.TCIFLUSH)
+    except (ImportError, termios.error):  # not on every platform; the terminal is gone
+        pass
 
 
 async def yes(question: str) -> bool:

@@ -47,6 +47,20 @@ class Lines:
         self._ended = line is None
         return line
 
+    @property
+    def waiting(self) -> int:
+        """How many lines there are that nobody has taken."""
+        return self._read.qsize()
+
+    def drop_typed(self) -> None:
+        """Drop what somebody has typed on a terminal by now; the lines of a script are kept."""
+        if not os.isatty(self._descriptor):
+            return
+        while self.waiting:
+            if self._read.get_nowait() is None:
+                self._read.put_nowait(None)
+                return
+
     def _run(self) -> None:
         rest = b""
         while True:
@@ -88,7 +102,9 @@ class Questions:
         return typed
 
     async def yes(self, question: str) -> bool:
-        """Only y and n are answers: nothing is rented or released by a stray Enter."""
+        """Only y and n are answers, typed after the question: nothing is rented or released by a
+        stray key."""
+        self._lines.drop_typed()
         while True:
             typed = (await self.line(f"{question} y for yes, n for no")).lower()
             if typed in ("y", "yes"):
