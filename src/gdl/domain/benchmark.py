@@ -13,6 +13,9 @@ from gdl.domain.host import HostFacts
 from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.money import dollars
 
+QUALITY_QUESTIONS = 5
+"""That a benchmark asks before it measures."""
+
 
 @dataclass(frozen=True, slots=True)
 class QualityAnswer:

@@ -144,6 +144,8 @@ def apply(state: DeploymentState, recorded: Recorded) -> DeploymentState:
                 attempts=(*state.attempts, _new_attempt(event, at)),
                 progress=None,
                 tunnel=None,
+                checks={},
+                quality=(),
                 bench_progress=None,
                 waiting=False,
                 offered=None,
@@ -281,7 +283,9 @@ def _change_charged(state: DeploymentState, event: ev.SessionCharged) -> Deploym
 def _change_phase(state: DeploymentState, event: ev.PhaseChanged, at: datetime) -> DeploymentState:
     if event.phase not in TRANSITIONS[state.phase]:
         raise IllegalTransition(f"{state.phase} -> {event.phase}")
-    state = replace(state, phase=event.phase, progress=None)
+    # A server that is started was not asked anything yet.
+    checks = {} if event.phase is Phase.STARTING else state.checks
+    state = replace(state, phase=event.phase, progress=None, checks=checks)
     if not state.attempts:
         return state
     last = state.attempts[-1]

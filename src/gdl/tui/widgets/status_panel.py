@@ -22,6 +22,7 @@ from gdl.tui.store import Followed
 from gdl.tui.widgets.failure import PanelSize, failure, past_failure
 from gdl.tui.widgets.meters import bar
 from gdl.tui.widgets.phase_rail import phase_words
+from gdl.tui.widgets.questions import measuring, verifying
 
 _LEAST_NAMES = 24
 """Cells for the names of model and machine together, however narrow it is."""
@@ -74,7 +75,7 @@ def _active(state: DeploymentState, now: datetime, *, moving: bool) -> Text:
     frame = _FRAMES[int(now.timestamp() * 4) % len(_FRAMES)] if moving else "…"
     text = Text(f"{frame} ")
     progress = state.progress
-    words = phase_words(state.phase, state)
+    words = verifying(state) if state.phase is Phase.VERIFYING else phase_words(state.phase, state)
     text.append(plain(progress.text, 300) if progress else words)
     if progress is not None and progress.fraction is not None:
         share = min(max(progress.fraction, 0.0), 1.0)
@@ -98,6 +99,8 @@ def _serving(state: DeploymentState) -> Text:
     text.append(plain(state.served_name, 60), "bold")
     text.append(" at ")
     text.append(base_url(state) or "an endpoint that is not known yet", "bold")
+    if asks := measuring(state):
+        text.append(f"\n… {asks}")
     if names := degraded(state.checks.values()):
         text.append(f"\n! Degraded: {', '.join(names)}; 3 shows what came back", "yellow")
     memory = state.attempt.memory if state.attempt is not None else None
