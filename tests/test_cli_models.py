@@ -120,7 +120,7 @@ def test_the_same_for_people(capsys: pytest.CaptureFixture[str]) -> None:
         (("qwen3-8b", "--kv-cache-dtype", "fp3"), "unknown type of the KV cache 'fp3'", "fp8"),
         (("qwen3-8b", "--quantization", "fp3"), "unknown quantization 'fp3'", "fp8"),
         (("qwen3-8b", "--context", "50000"), "takes 40,960 tokens at most", "shorter"),
-        (("qwen3-8b", "--context", "1"), "a context of 1 holds no question", "16 tokens at least"),
+        (("qwen3-8b", "--context", "1"), "a context of 1 is too short", "at least 16 tokens"),
         (("datasets/org/name",), "a dataset", "models WORDS"),
     ],
 )

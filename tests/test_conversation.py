@@ -96,7 +96,7 @@ def test_who_cut_an_answer_is_told() -> None:
     assert "max tokens is 64" in figures(done, ChatOptions(max_tokens=64))
     assert "by the server" in cut(done, ChatOptions(max_tokens=128))
     assert "by the server" in figures(done)
-    assert option_words(ChatOptions("x", top_p=0.5)) == "top p 0.5, system prompt"
+    assert option_words(ChatOptions("x", top_p=0.5)) == "top-p 0.5, system prompt"
 
 
 def test_a_conversation_is_a_file_of_ones_own_and_comes_back_as_it_was(tmp_path: Path) -> None:

@@ -51,8 +51,8 @@ def check_load(
     longest = shape.max_context if shape is not None else 0
     if query.context is not None and query.context < _LEAST_CONTEXT:
         raise UsageError(
-            f"a context of {query.context} holds no question and its answer",
-            f"{_LEAST_CONTEXT} tokens at least",
+            f"a context of {query.context} is too short for a question and its answer",
+            f"give at least {_LEAST_CONTEXT} tokens",
         )
     if query.context is not None and query.context > (longest or query.context):
         raise UsageError(
@@ -60,7 +60,9 @@ def check_load(
             "ask for a shorter context, or choose another model",
         )
     if query.concurrency is not None and not 1 <= query.concurrency <= most:
-        raise UsageError(f"{query.concurrency} requests at a time cannot be", f"1 to {most}")
+        raise UsageError(
+            f"{query.concurrency} requests at a time are not possible", f"choose 1 to {most}"
+        )
 
 
 def check_token(model: Model, settings: Settings) -> None:

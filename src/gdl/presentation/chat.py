@@ -5,6 +5,9 @@ from __future__ import annotations
 from gdl.domain.chat import USUAL_OPTIONS, ChatDone, ChatOptions
 from gdl.presentation.words import milliseconds, plural
 
+_NAMES = {"top_p": "top-p", "max_tokens": "max tokens"}
+"""Of options, where their own is not what people write."""
+
 
 def figures(done: ChatDone, options: ChatOptions = USUAL_OPTIONS) -> str:
     """ "TTFT 41 ms · 141.2 tokens/s · 27 tokens". options: that the answer was asked for with."""
@@ -30,5 +33,5 @@ def cut(done: ChatDone, options: ChatOptions) -> str:
 
 def option_words(options: ChatOptions) -> str:
     """What is asked for beside the question: "temperature 0.2, system prompt"; "" for nothing."""
-    words = [f"{name.replace('_', ' ')} {value:g}" for name, value in options.sampling.items()]
+    words = [f"{_NAMES.get(name, name)} {value:g}" for name, value in options.sampling.items()]
     return ", ".join([*words, *(["system prompt"] if options.system else [])])

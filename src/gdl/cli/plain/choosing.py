@@ -201,8 +201,8 @@ async def _agreed(
         len(suitable) > 1
         and spec.max_attempts > 1
         and await questions.yes(
-            f"If it fails, try the next ones without asking, {most} in all, none dearer than"
-            f" {hourly(ceiling)}?"
+            f"If it fails, try the next ones without asking, {most} in all, none more expensive"
+            f" than {hourly(ceiling)}?"
         )
     )
     if not onward:

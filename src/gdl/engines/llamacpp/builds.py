@@ -94,7 +94,7 @@ def choose(host: HostFacts, settings: Settings, *, cpu_allowed: bool) -> Build:
     said = " ".join(host.gpu_error.split())[:300]
     raise DeployError(
         f"no usable GPU: {said or 'nvidia-smi lists none'}",
-        "take the next offer; a machine with a broken driver rarely heals",
+        "take the next offer; a broken driver rarely repairs itself",
     )
 
 

@@ -31,7 +31,7 @@ def check(model: Model) -> None:
     """Raises UsageError for a model that cannot be had in there."""
     if model.source == "packaged":
         raise UsageError(
-            f"{model.served_name} comes out of a Python package, which the image cannot unpack",
+            f"{model.served_name} comes from a Python package, which the image cannot unpack",
             "omit --runtime",
         )
     if model.source == "path" and any(sign in model.location for sign in ',"\n\0'):

@@ -99,7 +99,7 @@ echo "[gdl] no Python {first} or newer could be had" >&2
 exit 1
 """
     check = f"{shell.python(_FITS, interpreter=PYTHON)} 2>/dev/null"
-    title = "Make a virtual environment"
+    title = "Make the environment"
     return Step("venv", title, script, settings.timeouts.install, check)
 
 

@@ -38,7 +38,7 @@ def launch(
     notes = [f"here it is {here}; without an image llama-server has to be there"]
     if model.source == "packaged" and model.facts is not None:
         repository = f"{model.facts.id}-GGUF"
-        notes.append(f"here the file came out of {model.packaged}: name a GGUF repository of it")
+        notes.append(f"here the file came from {model.packaged}: name a GGUF repository of it")
     local = model.source == "path"
     image = build.image or builds.image_like(build)
     return Launch(

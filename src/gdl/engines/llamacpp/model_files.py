@@ -25,7 +25,7 @@ def check(model: Model) -> None:
     if model.source == "path":
         if not model.location.casefold().endswith(".gguf"):
             raise UsageError(
-                f"llama.cpp serves GGUF files, and {model.location} is none by its name",
+                f"llama.cpp serves GGUF files, and {model.location} does not look like one",
                 "name the .gguf file itself (of several parts the first), or omit --engine",
             )
         return

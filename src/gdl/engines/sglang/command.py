@@ -81,8 +81,8 @@ def choose(spec: DeploymentSpec, model: Model, settings: Settings) -> Chosen:
         words.append(TRUST)
     elif TRUST not in given and recipe.trust_remote_code:
         notes.append(
-            f"omitted {TRUST}: nobody allowed the model's own code to run, "
-            "without which it may not start"
+            f"omitted {TRUST}: running the model's own code was not allowed, "
+            "and the model may not start without it"
         )
     if spec.query.text_only and _reads_images(model) and _TEXT_ONLY not in given:
         words.append(_TEXT_ONLY)

@@ -172,7 +172,7 @@ class SglangEngine:
         chosen = command.choose(spec, model, settings)
         tool = "pip" if settings.install.installer == "pip" else "uv"
         on = f"; {chosen.capabilities.words}" if chosen.capabilities.words else ""
-        base = "" if chosen.capabilities.chat else "; a base model, asked by completions"
+        base = "" if chosen.capabilities.chat else "; a base model, used through completions"
         return Plan(
             summary=f"sglang {release.version} (CUDA {release.cuda}) by {tool}{on}{base}",
             steps=plan.steps(host, model, release, settings, spec.query, given),

@@ -27,7 +27,9 @@ _MARKS = (
     mark(r"\[gdl\] verified sglang (?P<v>\S+)", "verified", "SGLang {v} imports", 0.08),
     mark(_ARGUMENTS, "starting", "reading the arguments", 0.15, begins=True),
     mark(r"Init (?:parallel|torch distributed) begin", "starting", "processes meet", 0.25),
-    mark(r"Init (?:parallel|torch distributed) ends", "starting", "processes have met", 0.30),
+    mark(
+        r"Init (?:parallel|torch distributed) ends", "starting", "the processes are connected", 0.30
+    ),
     mark(r"Load weight begin\. avail mem=(?P<g>[\d.]+) GB", "loading", "loading model", 0.35),
     mark(
         r"(?:Multi-thread loading|checkpoint) shards:\s+(?P<percent>\d{1,3})% Completed \| "
@@ -44,7 +46,7 @@ _MARKS = (
         "KV cache: {n} tokens",
         0.68,
     ),
-    mark(r"Memory pool end", "loading", "memory is allotted", 0.70),
+    mark(r"Memory pool end", "loading", "memory is allocated", 0.70),
     mark(
         r"Capturing batches[^%]*?(?P<percent>\d{1,3})%\|(?:[^|]*\|)?\s*(?P<i>\d+)/(?P<n>\d+)",
         "loading",
@@ -60,7 +62,7 @@ _MARKS = (
         "KV cache: {n} tokens, context: {c} tokens",
         0.92,
     ),
-    mark(r"Application startup complete", "loading", "first request to itself", 0.95),
+    mark(r"Application startup complete", "loading", "sends itself a first request", 0.95),
     mark(r"The server is fired up and ready to roll!", "ready", "server is up", 1.0),
 )
 

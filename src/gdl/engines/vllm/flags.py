@@ -151,8 +151,8 @@ class _Choosing:
             self._words.append(TRUST)
         elif self._recipe.trust_remote_code:
             self._notes.append(
-                f"omitted {TRUST}: nobody allowed the model's own code to run, "
-                "without which it may not start"
+                f"omitted {TRUST}: running the model's own code was not allowed, "
+                "and the model may not start without it"
             )
 
     def _text_only(self) -> None:

@@ -70,7 +70,7 @@ def choose(
     said = " ".join(host.gpu_error.split())[:300]
     raise DeployError(
         f"no usable GPU: {said or 'nvidia-smi lists none'}",
-        "take the next offer; a machine with a broken driver rarely heals",
+        "take the next offer; a broken driver rarely repairs itself",
     )
 
 
@@ -207,5 +207,5 @@ wrong = [n for n in {repairs.VISION_PACKAGES!r} if variant(n) not in (None, "cpu
 sys.exit(variant("torch") == "cpu" and bool(wrong))
 """
     script = shell.PREAMBLE + shell.pip_uninstall(*repairs.VISION_PACKAGES)
-    title = "Remove vision packages built for CUDA"
+    title = "Remove vision packages"
     return Step("text-only", title, script, timeout, shell.python(code))

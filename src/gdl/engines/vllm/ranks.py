@@ -42,7 +42,7 @@ def check(query: OfferQuery, model: Model, settings: Settings, given: Collection
         )
     if _EAGER in given:
         raise UsageError(
-            f"with {_EAGER} servers on several machines may end at their first request",
+            f"with {_EAGER} servers on several machines may crash at their first request",
             "omit it, or omit --nodes",
         )
     layers = model.shape.layers if model.shape is not None else 0
@@ -59,8 +59,8 @@ def even(rank: Rank, model: Model) -> Rank:
     if not least and any(host.gpus for host in rank.hosts):
         without = next(n for n, host in enumerate(rank.hosts) if not host.gpus)
         raise DeployError(
-            f"rank {without} has no GPU that can be used, and others have",
-            "name machines that are alike",
+            f"rank {without} has no GPU that can be used, but others do",
+            "use machines of the same kind",
         )
     gpus = gpu_group.parallel(MEMORY, least, model)
     return replace(rank, hosts=tuple(replace(h, gpus=h.gpus[:gpus]) for h in rank.hosts))

@@ -64,7 +64,7 @@ fi
 """
     check = f'[ -s {goal} ] || grep -qxF "${{GDL_RUN-}}" {goal}.missing 2>/dev/null'
     put = (shell.remote_file("pipconf.py"), programs.remote_file("source_file.py"))
-    title = f"Bring the chat template {name}"
+    title = f"Get the chat template {name}"
     return (Step("chat-template", title, script, _TIMEOUT_S, check, files=put),)
 
 

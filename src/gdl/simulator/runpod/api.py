@@ -105,7 +105,7 @@ class RunpodApi:
         query = asked.query
         count = query.get("count", "1")
         if not count.isdigit():
-            raise Problem(400, "count is no number")
+            raise Problem(400, "count is not a number")
         return 200, self._market.catalog.show(
             query.get("cloud", "SECURE"),
             int(count),
@@ -179,7 +179,7 @@ def _parsed(raw: bytes) -> Json:
     try:
         body: Any = json.loads(raw)
     except ValueError:
-        raise Problem(400, "The request is no JSON.") from None
+        raise Problem(400, "The request is not JSON.") from None
     if not isinstance(body, dict):
         raise Problem(422, "The request could not be read.", ["not an object"])
     return cast(Json, body)

@@ -282,4 +282,4 @@ def _moment(query: Json, name: str) -> datetime | None:
     try:
         return datetime.fromisoformat(str(text).replace("Z", "+00:00"))
     except ValueError:
-        raise Problem(400, f"{name} is no date") from None
+        raise Problem(400, f"{name} is not a date") from None

@@ -49,7 +49,7 @@ class Reader:
         self.at = 4
         version, tensor_count, field_count = self.unpack("IQQ")
         if version not in (2, 3):
-            raise ValueError(f"GGUF version {version} is unknown here")
+            raise ValueError(f"GGUF version {version} is not supported")
         self.fields = {}
         for _ in range(field_count):
             key = self.string()
@@ -91,7 +91,7 @@ class Reader:
         columns = shape[-1]
         rows = int(np.prod(shape)) // columns
         if kind not in (F32, Q4_1, Q8_0):
-            raise ValueError(f"GGUF tensor type {kind} is unknown here")
+            raise ValueError(f"GGUF tensor type {kind} is not supported")
         stride = {F32: 4 * columns, Q4_1: columns // BLOCK * 20, Q8_0: columns // BLOCK * 34}[kind]
         for row in range(0, rows, ROWS):
             begin = self.start + offset + row * stride

@@ -99,7 +99,7 @@ class Web:
         """(the address without credentials and after redirects, its content type, a reader)."""
         parts = urlsplit(address)
         if parts.scheme not in ("http", "https", "file"):
-            raise ValueError("not an address to read from")
+            raise ValueError("not an address that can be read")
         context = ssl.create_default_context()
         if {parts.hostname, parts.netloc.rpartition("@")[2]} & self.trusted:
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -215,7 +215,7 @@ def fetch(web, address, sha256, into):
             known.update(piece)
             file.write(piece)
     if known.hexdigest() != sha256:
-        raise ValueError("its SHA-256 is not the known one")
+        raise ValueError("its SHA-256 does not match")
 
 
 def member_of(archive, path):
@@ -224,7 +224,7 @@ def member_of(archive, path):
         for member in tar:
             if member.name == path:
                 if not member.isfile() or member.size > MEMBER_BYTES:
-                    raise ValueError("the file in it is no plain small one")
+                    raise ValueError("the file in it is not a small plain one")
                 return tar.extractfile(member).read()
     raise ValueError("it has no such file")
 
