@@ -119,6 +119,7 @@ WHERE = {
     "health": "Health and benchmark",
     "help": "Help",
     "history": "Sessions: earlier deployments",
+    "jump": "Jumping",
     "leaving": "While machines are released on quitting",
     "log": "A log",
     "model": "The model dialog",

@@ -11,16 +11,17 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import App, SuspendNotSupported, SystemCommand
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.events import Click, Key
-from textual.screen import Screen
+from textual.screen import Screen, SystemModalScreen
 
 from gdl.domain.errors import GdlError, UsageError
 from gdl.presentation.lines import plain
+from gdl.tui.app_keys import BINDINGS
 from gdl.tui.deployment_feed import DeploymentFeed
 from gdl.tui.legible import Legible
 from gdl.tui.remembered import Remembered
-from gdl.tui.screen_registry import MAIN_SCREENS, WINDOWS, style_sheets, window
+from gdl.tui.screen_registry import MAIN_SCREENS, style_sheets, window
 from gdl.tui.themes import HIGH_CONTRAST
 
 if TYPE_CHECKING:
@@ -55,22 +56,7 @@ class GdlApp(App[None]):
         entry.name: entry.make for entry in MAIN_SCREENS
     }
     VERTICAL_BREAKPOINTS = [(0, "-short"), (34, "-tall")]  # noqa: RUF012 - as the base has it
-    BINDINGS: ClassVar[list[BindingType]] = [
-        *(entry.binding("show") for entry in MAIN_SCREENS),
-        *(entry.binding("open") for entry in WINDOWS),
-        Binding("question_mark", "help", "Help", id="app.help", tooltip="The keys that work here"),
-        Binding("f1", "help", "Help", id="app.help_anywhere", tooltip="The keys that work here"),
-        Binding("q", "quit", "Quit", id="app.quit",
-                tooltip="Asks first while a machine is rented"),
-        Binding("ctrl+q", "quit", "Quit", priority=True, id="app.quit_anywhere",
-                tooltip="Asks first while a machine is rented"),
-        Binding("z", "screen.maximize", "Maximize", show=False, id="app.maximize",
-                tooltip="Maximize the focused pane, or restore it"),
-        Binding("colon", "commands", "Command", show=False, id="app.commands",
-                tooltip="Go to a screen or do something by its name, as with Ctrl+P"),
-        Binding("ctrl+z", "suspend", "Suspend", show=False, id="app.suspend",
-                tooltip="Go back to the shell until fg; not while a deployment runs"),
-    ]  # fmt: skip
+    BINDINGS: ClassVar[list[BindingType]] = BINDINGS
 
     def __init__(
         self,
@@ -167,7 +153,7 @@ class GdlApp(App[None]):
             self.begin()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action in ("show", "open", "help") and not self.connected:
+        if action in ("show", "open", "help", "jump") and not self.connected:
             return False
         return super().check_action(action, parameters)
 
@@ -277,6 +263,16 @@ class GdlApp(App[None]):
         """As people are used to from k9s and vi. No binding of Textual's own action: Textual gives
         that no Ctrl+P then."""
         self.action_command_palette()
+
+    def action_jump(self) -> None:
+        """Letters on what can have the focus; pressed again, they go away."""
+        from gdl.tui.screens.jump import JumpScreen, targets
+
+        shown = self.screen
+        if isinstance(shown, JumpScreen):
+            shown.dismiss()
+        elif not isinstance(shown, SystemModalScreen) and (found := targets(shown)):
+            self.push_screen(JumpScreen(found))
 
     def action_change_theme(self) -> None:
         """In place of Textual's, which shows no theme before it is chosen."""

@@ -1,4 +1,5 @@
-"""What the terminal UI was left with, for the next start: the theme, the model and its load."""
+"""What the terminal UI was left with, for the next start: the theme, the sizes of panes, the model
+and its load."""
 
 from __future__ import annotations
 
@@ -14,18 +15,21 @@ if TYPE_CHECKING:
     from gdl.domain.offers import OfferQuery
 
 _MOST_BYTES = 65_536
+_MOST_CELLS = 1000
 _LONGEST = 300
 """Characters of a model's name, as in its dialog."""
 
 
 class Remembered:
     """A small file in the data folder; one that is not there, or wrong, says nothing. `theme` is
-    "" where none was chosen."""
+    "" where none was chosen; `panes` has the sizes that were, in cells, by the pane's name."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "ui.json"
         told = self._read()
         self.theme = _text(told.get("theme"))
+        panes = told.get("panes")
+        self.panes: dict[str, int] = _sizes(panes) if isinstance(panes, dict) else {}
         model = told.get("model")
         self._model: dict[str, Any] = model if isinstance(model, dict) else {}
 
@@ -56,6 +60,14 @@ class Remembered:
         self.theme = name
         self._write({"theme": name})
 
+    def pane(self, name: str) -> int | None:
+        """The size that was chosen, in cells; None where none was."""
+        return self.panes.get(name)
+
+    def keep_panes(self) -> None:
+        """Raises OSError."""
+        self._write({"panes": dict(self.panes)})
+
     def keep_model(self, query: OfferQuery) -> None:
         """Raises OSError."""
         self._model = {
@@ -81,3 +93,11 @@ def _text(value: object) -> str:
 
 def _number(value: object) -> int | None:
     return value if type(value) is int and 0 < value < 10**8 else None
+
+
+def _sizes(told: dict[Any, Any]) -> dict[str, int]:
+    return {
+        name: cells
+        for name, cells in told.items()
+        if _text(name) and type(cells) is int and 0 < cells <= _MOST_CELLS
+    }

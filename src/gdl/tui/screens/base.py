@@ -8,10 +8,10 @@ from typing import ClassVar
 
 from textual import events, on
 from textual.app import ComposeResult, SystemCommand
-from textual.screen import Screen
 from textual.widget import Widget
 
 from gdl.tui.context import AppContext, context_of
+from gdl.tui.screens.panes import ResizablePanes
 from gdl.tui.widgets.cost_bar import CostBar
 from gdl.tui.widgets.key_bar import KeyBar
 from gdl.tui.widgets.top_bar import TopBar
@@ -27,7 +27,7 @@ class Explains:
         return READ_ONLY
 
 
-class GdlScreen(Explains, Screen[None]):
+class GdlScreen(Explains, ResizablePanes):
     """A main screen. Subclasses yield their `body` and draw in `refresh_view`, which is called
     after every change of the store, once a second, and when the screen comes to the front."""
 
@@ -80,6 +80,7 @@ class GdlScreen(Explains, Screen[None]):
             there = self.context.orchestrator
             self.query_one(TopBar).show({*there.market.away, *there.sessions.away})
             self.refresh_view()
+            self.fit_panes()
             if self.maximized is not None and not self.maximized.display:
                 self.minimize()
 
@@ -115,9 +116,14 @@ class GdlScreen(Explains, Screen[None]):
     def on_screen_resume(self) -> None:
         self.poke()
 
+    def on_resize(self) -> None:
+        self.call_after_refresh(self.poke)
+
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action in self.SPENDS and self.context.read_only:
             return None
         if action == "maximize":
             return self.maximized is not None or self._focused_pane is not None
+        if action in ("resize_pane", "reset_panes"):
+            return self.resizable
         return True

@@ -21,6 +21,7 @@ from gdl.presentation.money import price
 from gdl.presentation.words import DOUBTED, milliseconds, plural, workload_words
 from gdl.tui.save_file import save_text
 from gdl.tui.screens.base import GdlScreen
+from gdl.tui.screens.panes import Split
 from gdl.tui.widgets.bench_charts import Chart, curves
 from gdl.tui.widgets.keyed_table import Column, KeyedTable, Row
 from gdl.tui.widgets.live_text import LiveText
@@ -48,6 +49,7 @@ class CompareScreen(GdlScreen):
     MODE = "health"
     AUTO_FOCUS = "#measured-table"
     SPENDS = frozenset({"sweep"})
+    SPLIT = Split("compare.table", "#measured-table", "#charts", least=5, leaves=9)
     CSS_PATH = "compare.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("w", "sweep", "Sweep", id="compare.sweep",

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from textual import work
 from textual.app import ComposeResult, SystemCommand
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import TabbedContent, TabPane
@@ -17,12 +17,14 @@ from gdl.tui.context import AppContext
 from gdl.tui.engine_words import engine_of
 from gdl.tui.screens import deployment_commands as commands
 from gdl.tui.screens.base import GdlScreen
+from gdl.tui.screens.deployment_keys import BINDINGS
+from gdl.tui.screens.panes import Split
 from gdl.tui.store import Followed
 from gdl.tui.widgets.attempt_bar import AttemptBar
 from gdl.tui.widgets.failure import PanelSize, excluded_providers
 from gdl.tui.widgets.live_text import LiveText
 from gdl.tui.widgets.log_pane import LogPane, LogTabs
-from gdl.tui.widgets.phase_rail import RailSize, rail
+from gdl.tui.widgets.phase_rail import Rail, RailSize, rail
 from gdl.tui.widgets.scroll import Scroll
 from gdl.tui.widgets.status_panel import base_url, headline, status
 from gdl.tui.widgets.timeline import Timeline
@@ -49,75 +51,11 @@ class DeploymentScreen(GdlScreen):
     MODE = "deployment"
     AUTO_FOCUS = "#install-log LogView"
     SPENDS = _SPENDS
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(
-            "r", "retry", "Retry", id="deployment.retry",
-            tooltip="Retry on the same machine while it is kept, otherwise as a new deployment",
-        ),
-        Binding(
-            "n", "next_offer", "Next", id="deployment.next", tooltip="Take the next offer"
-        ),
-        Binding(
-            "x", "exclude", "Exclude", id="deployment.exclude",
-            tooltip="Take the next offer that is not from this provider",
-        ),
-        Binding(
-            "f", "fix", "Fix", id="deployment.fix",
-            tooltip="Apply the fix on this machine, and continue there",
-        ),
-        Binding(
-            "m", "change", "Change", id="deployment.change",
-            tooltip="Change context, arguments, token or weights, and retry on this machine",
-        ),
-        Binding(
-            "u", "include", "Include", id="deployment.bring_back",
-            tooltip="Include a provider that is excluded from this deployment",
-        ),
-        Binding(
-            "a", "automatic", "Auto", id="deployment.automatic",
-            tooltip="Automatic failover on or off: whether the next offer is taken without "
-                    "asking",
-        ),
-        Binding(
-            "y", "copy", "Copy", id="deployment.copy",
-            tooltip="Copy export OPENAI_BASE_URL=... and where its key is; or everything about"
-                    " a failure",
-        ),
-        Binding(
-            "c", "copy_curl", "Copy curl", show=False, id="deployment.curl",
-            tooltip="Copy a curl command that asks the model something",
-        ),
-        Binding(
-            "R", "release", "Release", id="deployment.release",
-            tooltip="Stop serving and release the machine",
-        ),
-        Binding(
-            "K", "keep", "Keep", id="deployment.keep",
-            tooltip="Close the tunnel; the machine keeps serving and billing",
-        ),
-        Binding("t", "talk", "Talk", id="deployment.talk", tooltip="Ask the model something"),
-        Binding("b", "health", "Health", id="deployment.health", tooltip="Health and benchmark"),
-        Binding("s", "shell", "Shell", id="deployment.shell",
-                tooltip="Open a shell on the machine; exit returns here"),
-        Binding(
-            "l", "next_pane", "Logs", id="deployment.pane",
-            tooltip="Next pane: installation, server, timeline",
-        ),
-        Binding(
-            "ctrl+x", "cancel", "Cancel", id="deployment.cancel",
-            tooltip="Stop this deployment and release its machine",
-        ),
-        Binding("comma", "attempt(-1)", "Attempts", id="deployment.earlier",
-                tooltip="Look at an earlier attempt: its log, cause and evidence"),
-        Binding("full_stop", "attempt(1)", "Later attempt", show=False, id="deployment.later",
-                tooltip="Look at a later attempt"),
-        Binding("left_square_bracket", "step(-1)", "Previous deployment", show=False,
-                id="deployment.previous", tooltip="Previous deployment of this run"),
-        Binding("right_square_bracket", "step(1)", "Next deployment", show=False,
-                id="deployment.following", tooltip="Next deployment of this run"),
-        Binding("escape", "app.show('offers')", "Back", show=False, id="deployment.back",
-                tooltip="Go to the offers"),
-    ]  # fmt: skip
+    SPLIT = Split(
+        "deployment.rail", "#rail", "LogTabs", least=24, leaves=24, across=True,
+        usual=lambda width: 42 if width >= _WIDE else 35,
+    )  # fmt: skip
+    BINDINGS: ClassVar[list[BindingType]] = BINDINGS
 
     def __init__(self) -> None:
         super().__init__()
@@ -134,7 +72,7 @@ class DeploymentScreen(GdlScreen):
             yield TryAgain()
             yield AttemptBar(id="attempts")
             with Horizontal(id="middle"):
-                with Scroll(id="rail", can_focus=False):
+                with Rail(id="rail"):
                     yield LiveText(id="rail-text")
                 with LogTabs(initial="install"):
                     with TabPane("Install", id="install"):
@@ -178,11 +116,7 @@ class DeploymentScreen(GdlScreen):
         can = self.check_action("retry", ()) is True and kind == "failed"
         self.query_one(TryAgain).display = can and followed.shown is state.attempt
         self.query_one(AttemptBar).show(state, followed.shown)
-        width = 38 if size.width >= _WIDE else 26
-        self.query_one("#rail", Scroll).styles.width = width + 4
-        self.query_one("#rail-text", LiveText).say(
-            rail(followed, now, RailSize(width, brief=not tall))
-        )
+        self._draw_rail(followed)
         self.query_one("#install-log", LogPane).show(followed.install)
         self.query_one("#engine-log", LogPane).show(followed.engine)
         tab, title = self.query_one(TabbedContent).get_tab("engine"), engine_of(state).log_title
@@ -191,6 +125,17 @@ class DeploymentScreen(GdlScreen):
         if self.query_one(TabbedContent).active == "timeline":
             self.query_one(Timeline).show(followed)
         self._follow_the_work(followed)
+
+    def _draw_rail(self, followed: Followed) -> None:
+        size = self.app.size
+        cells = self.pane_cells(size.width) or 0
+        self.query_one(Rail).styles.width = cells
+        text = rail(followed, self.now, RailSize(cells - Rail.AROUND, brief=size.height < _TALL))
+        self.query_one("#rail-text", LiveText).say(text)
+
+    def pane_resized(self) -> None:
+        if (followed := self.context.store.followed) is not None:
+            self._draw_rail(followed)
 
     def _follow_the_work(self, followed: Followed) -> None:
         """Show the server's log when it begins, unless another pane was chosen meanwhile."""

@@ -23,6 +23,7 @@ from gdl.tui.offer_watching import OfferWatching, Watch
 from gdl.tui.screens import offer_commands as commands
 from gdl.tui.screens.base import GdlScreen
 from gdl.tui.screens.offer_keys import BINDINGS
+from gdl.tui.screens.panes import Split
 from gdl.tui.widgets import offer_notes as notes
 from gdl.tui.widgets.details_pane import DetailsPane
 from gdl.tui.widgets.filter_row import FilterRow
@@ -40,6 +41,7 @@ class OffersScreen(GdlScreen):
     MODE = "offers"
     AUTO_FOCUS = "#offers"
     SPENDS = frozenset({"deploy"})
+    SPLIT = Split("offers.details", "#offer-pane", "#offers", least=4, leaves=4)
     BINDINGS: ClassVar[list[BindingType]] = BINDINGS
 
     def __init__(self) -> None:

@@ -22,8 +22,10 @@ from gdl.tui.screen_registry import window
 from gdl.tui.screens import session_commands as commands
 from gdl.tui.screens.base import GdlScreen
 from gdl.tui.screens.dialogs import Details
+from gdl.tui.screens.panes import Split
 from gdl.tui.shell import open_shell
 from gdl.tui.widgets import session_rows as rows_of
+from gdl.tui.widgets.grip import Grip
 from gdl.tui.widgets.keyed_table import KeyedTable
 from gdl.tui.widgets.live_text import LiveText
 
@@ -42,10 +44,18 @@ class HistoryTable(KeyedTable):
     ]  # fmt: skip
 
 
+class HistoryLine(LiveText, Grip):
+    """Between both tables."""
+
+    EDGE = "whole"
+    ALLOW_SELECT = False
+
+
 class SessionsScreen(GdlScreen):
     MODE = "sessions"
     AUTO_FOCUS = "#sessions"
     SPENDS = frozenset({"destroy", "extend", "public"})
+    SPLIT = Split("sessions.history", "#history", "#sessions", least=3, leaves=3)
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter,a", "attach", "Attach", id="sessions.attach",
                 tooltip="Open the tunnel to this session again"),
@@ -83,7 +93,7 @@ class SessionsScreen(GdlScreen):
         yield LiveText(id="sessions-line")
         yield KeyedTable(rows_of.COLUMNS, id="sessions")
         yield LiveText(id="sessions-note")
-        yield LiveText(id="history-line")
+        yield HistoryLine(id="history-line")
         yield HistoryTable(rows_of.HISTORY, id="history")
 
     def on_mount(self) -> None:

@@ -6,13 +6,15 @@ from textual.app import ComposeResult
 from textual.widgets import Static
 
 from gdl.tui.widgets.fields import Fields, two_columns
+from gdl.tui.widgets.grip import Grip
 from gdl.tui.widgets.scroll import Scroll
 
 
-class DetailsPane(Scroll):
+class DetailsPane(Scroll, Grip):
     """Hidden until it is asked for."""
 
     ALLOW_MAXIMIZE = True
+    ALLOW_SELECT = False  # of the border: what it holds is another widget
 
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)

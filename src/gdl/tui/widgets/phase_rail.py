@@ -3,9 +3,11 @@ its GPUs, and what it cost."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
+from typing import ClassVar
 
+from rich.cells import cell_len
 from rich.text import Text
 
 from gdl.domain.attempt_state import AttemptState, StepState
@@ -18,7 +20,9 @@ from gdl.presentation.lines import plain
 from gdl.tui.engine_words import engine_of
 from gdl.tui.recent_samples import RecentSamples
 from gdl.tui.store import Followed
+from gdl.tui.widgets.grip import Grip
 from gdl.tui.widgets.meters import bar, sparkline
+from gdl.tui.widgets.scroll import Scroll
 
 _TITLES: dict[Phase, str] = {
     Phase.RENTING: "Rent",
@@ -51,6 +55,21 @@ _OVER = (Phase.FAILED, Phase.CANCELLED)
 _STEP_MARKS = {"": NOW, "done": DONE, "repaired": DONE, "skipped": SKIPPED, "failed": FAILED}
 
 
+_TIMES_BESIDE = 28
+"""Cells from which on what a phase usually takes stands beside what it took."""
+_LINES = 3
+"""Of one step, at most."""
+
+
+class Rail(Scroll, Grip):
+    """Where the rail is shown; its border can be moved."""
+
+    EDGE = "right"
+    ALLOW_SELECT = False  # of the border: what it holds is another widget
+    AROUND: ClassVar[int] = 4
+    """Cells that the text does not have: padding, scrollbar, border."""
+
+
 def phase_words(phase: Phase, state: DeploymentState) -> str:
     """What is going on in a phase, such as "loading the model"."""
     return _WORDS[phase].format(engine=engine_of(state).display_name)
@@ -81,13 +100,14 @@ def rail(followed: Followed, now: datetime, size: RailSize) -> Text:
     text = Text(no_wrap=True)
     state, attempt, width = followed.state, followed.shown, size.width
     seconds = spent(attempt, now) if attempt else {}
+    beside = bool(followed.usual) and width >= _TIMES_BESIDE
     phase_now, since = attempt.phases[-1] if attempt and attempt.phases else (Phase.PLANNED, now)
     until = since if phase_now in _OVER else now
     ended_in = _ended_in(phase_now, attempt)
     if state.waiting and attempt is state.attempt and ended_in is None:
         ended_in = phase_now  # it failed, and could go on
     usual, engine = followed.usual, engine_of(state).display_name
-    if usual and not size.brief:
+    if beside and not size.brief:
         _line(text, "Phase", _times("took", "usual"), width, "dim")
     for phase, title in _TITLES.items():
         mark = _mark(phase, phase_now, seconds, ended_in)
@@ -97,10 +117,10 @@ def rail(followed: Followed, now: datetime, size: RailSize) -> Text:
         guess = f"~{clock_time(usual[phase])}" if phase in usual else ""
         if phase is Phase.SERVING:
             left = _left(usual, seconds, phase_now)
-            took = "in" if left is not None else took
             guess = "" if left is None else f"~{clock_time(left)}"
-        times = _times(took, guess) if usual else took
-        _line(text, f"{mark} {title.format(engine=engine)}", times, width, _STYLES[mark])
+            took = took if left is None else "in" if beside else guess
+        times = _times(took, guess) if beside else took
+        _whole(text, f"{mark} ", title.format(engine=engine), times, width, _STYLES[mark])
         told = not size.brief or phase in (phase_now, ended_in)
         if phase is Phase.INSTALLING and attempt is not None and phase in seconds and told:
             for step in attempt.steps:
@@ -214,14 +234,38 @@ def _mark(
 
 
 def _line(text: Text, left: str, right: str, width: int, style: str) -> None:
+    """left: cut where it is too long."""
     cells = width - len(right) - 1
     name = Text(left)
     name.truncate(cells, overflow="ellipsis", pad=True)
     text.append(f"{name.plain} {right}\n", style)
 
 
+def _whole(text: Text, mark: str, words: str, right: str, width: int, style: str) -> None:
+    """words: on more lines where they are too long for one, `right` beside the first."""
+    first, *more = _lines(words, width - cell_len(mark) - len(right) - 1, width - cell_len(mark))
+    _line(text, mark + first, right, width, style)
+    for each in more:
+        line = Text(" " * cell_len(mark) + each)
+        line.truncate(width, overflow="ellipsis")
+        text.append(f"{line.plain}\n", style)
+
+
+def _lines(words: str, first: int, rest: int) -> Iterator[str]:
+    """Broken at spaces, so that the first line has so many cells at most, and each other one."""
+    line, told = "", 1
+    for word in words.split(" "):
+        joined = f"{line} {word}" if line else word
+        if line and told < _LINES and cell_len(joined) > (first if told == 1 else rest):
+            yield line
+            line, told = word, told + 1
+        else:
+            line = joined
+    yield line
+
+
 def _step(text: Text, step: StepState, now: datetime, width: int) -> None:
     mark = _STEP_MARKS.get(step.outcome, NOW)
     seconds = step.seconds if step.outcome else (now - step.started_at).total_seconds()
     time = "" if step.outcome == "skipped" else clock_time(seconds)
-    _line(text, f"  {mark} {plain(step.title, 60)}", time, width, _STYLES[mark])
+    _whole(text, f"  {mark} ", plain(step.title, 60), time, width, _STYLES[mark])

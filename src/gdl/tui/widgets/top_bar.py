@@ -21,7 +21,7 @@ class ScreenTab(Static):
 
     def __init__(self, entry: ScreenEntry, *, active: bool) -> None:
         super().__init__(Text(f" {entry.key} {entry.title} "), classes="-active" if active else "")
-        self.mode = entry.name
+        self.mode, self.key = entry.name, entry.key
 
     async def on_click(self, event: events.Click) -> None:
         event.stop()
