@@ -255,7 +255,7 @@ def test_the_image_is_the_other_way_where_docker_works() -> None:
     assert second is not None and "llama.cpp:server-cuda13" in second.summary
     assert planned(gpu_host(L4, cuda="13.2"), big()).otherwise is None
     assert planned(gpu_host(L4, cuda="13.2", **docker)).otherwise is None, "a package's model"
-    with pytest.raises(UsageError, match="comes out of a Python package"):
+    with pytest.raises(UsageError, match="comes from a Python package"):
         container = load(install={"runtime": "container"})
         ENGINE.check(SPEC, found(ENGINE, "smollm2-135m"), container)
 
