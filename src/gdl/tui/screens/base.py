@@ -11,7 +11,7 @@ from textual.app import ComposeResult, SystemCommand
 from textual.widget import Widget
 
 from gdl.tui.context import AppContext, context_of
-from gdl.tui.screens.panes import ResizablePanes
+from gdl.tui.panes import ResizablePanes
 from gdl.tui.widgets.cost_bar import CostBar
 from gdl.tui.widgets.key_bar import KeyBar
 from gdl.tui.widgets.top_bar import TopBar

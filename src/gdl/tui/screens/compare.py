@@ -19,9 +19,9 @@ from gdl.presentation.durations import clock_time
 from gdl.presentation.lines import plain
 from gdl.presentation.money import price
 from gdl.presentation.words import DOUBTED, milliseconds, plural, workload_words
+from gdl.tui.panes import Split
 from gdl.tui.save_file import save_text
 from gdl.tui.screens.base import GdlScreen
-from gdl.tui.screens.panes import Split
 from gdl.tui.widgets.bench_charts import Chart, curves
 from gdl.tui.widgets.keyed_table import Column, KeyedTable, Row
 from gdl.tui.widgets.live_text import LiveText

@@ -15,10 +15,10 @@ from textual.widgets import TabbedContent, TabPane
 from gdl.engines import registry
 from gdl.tui.context import AppContext
 from gdl.tui.engine_words import engine_of
+from gdl.tui.panes import Split
 from gdl.tui.screens import deployment_commands as commands
 from gdl.tui.screens.base import GdlScreen
 from gdl.tui.screens.deployment_keys import BINDINGS
-from gdl.tui.screens.panes import Split
 from gdl.tui.store import Followed
 from gdl.tui.widgets.attempt_bar import AttemptBar
 from gdl.tui.widgets.failure import PanelSize, excluded_providers

@@ -26,6 +26,7 @@ from gdl.tui.widgets.offer_notes import needed
 if TYPE_CHECKING:
     from gdl.orchestrator.api.model_views import SizedModel
 
+_REMEMBERED = ("offer", "machine", "host", "provider")
 _USUAL_BID = 0.5
 """Dollars an hour, as long as nobody knows what kind of machine is needed."""
 
@@ -33,6 +34,11 @@ _USUAL_BID = 0.5
 def load_words(context: AppContext, wanted: OfferQuery) -> str:
     """What the wanted model needs for its load, in words."""
     return needed(_sized(context, wanted), wanted)
+
+
+def any_remembered(offers: Sequence[RankedOffer]) -> bool:
+    """Whether one of them has an exclusion of a kind that may outlive a deployment."""
+    return any(each.exclusion in _REMEMBERED for each in offers)
 
 
 def cheapest_by(offers: Sequence[RankedOffer], wanted: OfferQuery) -> str:

@@ -20,10 +20,10 @@ from gdl.domain.offers import OfferQuery, RankedOffer
 from gdl.tui.filtering import SORTS, Listing
 from gdl.tui.offer_choice import OfferChoice
 from gdl.tui.offer_watching import OfferWatching, Watch
+from gdl.tui.panes import Split
 from gdl.tui.screens import offer_commands as commands
 from gdl.tui.screens.base import GdlScreen
 from gdl.tui.screens.offer_keys import BINDINGS
-from gdl.tui.screens.panes import Split
 from gdl.tui.widgets import offer_notes as notes
 from gdl.tui.widgets.details_pane import DetailsPane
 from gdl.tui.widgets.filter_row import FilterRow
@@ -33,8 +33,6 @@ from gdl.tui.widgets.offer_rows import COLUMNS, details, row, untold
 
 REFRESH_EVERY_S = 60.0
 _OF_ROWS = frozenset({"deploy", "details", "exclude", "mark", "sort", "reverse"})
-REMEMBERED = ("offer", "machine", "host", "provider")
-"""Exclusions of these that may outlive a deployment."""
 
 
 class OffersScreen(GdlScreen):
@@ -105,7 +103,7 @@ class OffersScreen(GdlScreen):
             self._choice.take(await asyncio.to_thread(Listing(offers).prepare))
             self._error, self._loaded_at, self._listed_for = None, self.now, query
             self._takes_bids = any((terms := r.offer.terms) and terms.bid for r in offers)
-            self._remembered = any(ranked.exclusion in REMEMBERED for ranked in offers)
+            self._remembered = commands.any_remembered(offers)
             if self.drawable:
                 self.query_one(KeyedTable).hide_columns(*untold(offers))
                 if not self._order_chosen:

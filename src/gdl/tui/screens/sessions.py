@@ -18,11 +18,11 @@ from gdl.presentation.durations import age
 from gdl.presentation.lines import plain
 from gdl.presentation.spending import volume_line
 from gdl.presentation.words import plural
+from gdl.tui.panes import Split
 from gdl.tui.screen_registry import window
 from gdl.tui.screens import session_commands as commands
 from gdl.tui.screens.base import GdlScreen
 from gdl.tui.screens.dialogs import Details
-from gdl.tui.screens.panes import Split
 from gdl.tui.shell import open_shell
 from gdl.tui.widgets import session_rows as rows_of
 from gdl.tui.widgets.grip import Grip
