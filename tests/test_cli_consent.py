@@ -10,6 +10,7 @@ import pytest
 from cli_process import Start, start
 from cli_support import SCENARIOS, Scripted, offer, opener_of, session_row
 from gdl.cli.app import run
+from gdl.orchestrator.api.volumes import VolumeList
 
 pytestmark = pytest.mark.usefixtures("own_data")
 
@@ -208,3 +209,15 @@ def test_options_before_a_subcommand_count_or_are_refused(
     for words in (("volumes", "--json", "delete", "x"), ("config", "--json", "path")):
         assert run(words) == 2
         assert "put it behind: `gdl-tui" in capsys.readouterr().err
+
+
+def test_no_volumes_are_said_only_where_somebody_has_told(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    scripted = market()
+    assert play(scripted, "volumes") == 0
+    assert "no volumes" in capsys.readouterr().err
+    scripted.kept_volumes = VolumeList(silent={"vastai": "refused"})
+    assert play(scripted, "volumes") == 7
+    told = capsys.readouterr().err
+    assert "vastai does not list its volumes: refused" in told and "no volumes" not in told

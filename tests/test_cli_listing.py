@@ -259,3 +259,23 @@ def test_errors_are_two_lines_and_cleaned(capsys: pytest.CaptureFixture[str]) ->
 def test_a_release_that_nobody_confirms_is_9() -> None:
     error = ReleaseUnconfirmed("still there", "destroy it again")
     assert gdl(Scripted(Scenario((), fails=error)), "destroy", "x", "-y") == 9
+
+
+def test_the_end_of_a_session_is_what_comes_first(capsys: pytest.CaptureFixture[str]) -> None:
+    row = session_row()
+    now = datetime.now(UTC)
+    month = replace(row.session, expires_at=now + timedelta(days=28, hours=1))
+    term = replace(row, session=month, hours_end=False)
+    spent = replace(term, spent_at=now + timedelta(hours=3, minutes=20, seconds=30))
+    scripted = Scripted(SCENARIOS["destroy"], rows=(term,))
+    assert gdl(scripted, "sessions") == 0
+    out, err = capsys.readouterr()
+    assert "28 d" in out and "its host's own term, not that of --hours" in err
+    # A limit of the user's that is reached before is the end.
+    scripted = Scripted(SCENARIOS["destroy"], rows=(spent,))
+    assert gdl(scripted, "sessions") == 0
+    out, err = capsys.readouterr()
+    assert "3h20" in out and "28 d" not in out and "term" not in err
+    assert gdl(scripted, "sessions", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["ends_at"] < told["expires_at"]

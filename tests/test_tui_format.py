@@ -21,10 +21,12 @@ from gdl.domain.ranking import rank
 from gdl.presentation.offer_filter import parse, searched
 from gdl.tui.filtering import sort
 from gdl.tui.store import Followed, LogRing, Store
+from gdl.tui.widgets.cost_bar import cost_line
 from gdl.tui.widgets.failure import PanelSize
 from gdl.tui.widgets.key_bar import ShownKey, fitting
 from gdl.tui.widgets.measurements import answers, benchmark, checks
 from gdl.tui.widgets.phase_rail import RailSize, rail
+from gdl.tui.widgets.session_rows import session, session_fields
 from gdl.tui.widgets.status_panel import client_call, headline, status
 from gdl.tui.widgets.timeline import timeline
 from tui_support import (
@@ -181,3 +183,21 @@ def test_an_endpoint_line_quotes_what_it_is_given() -> None:
     assert way is not None
     words = shlex.split(way.lines("curl"))
     assert hostile in json.loads(words[words.index("-d") + 1])["model"]
+
+
+def test_a_limit_that_comes_before_the_hosts_own_term_is_the_end() -> None:
+    now = START
+    listed = session_row("s-9", ours=True)
+    month = replace(listed.session, expires_at=now + timedelta(days=28, hours=1))
+    term = replace(listed, session=month, hours_end=False, extends=False)
+    limited = replace(term, spent_at=now + timedelta(hours=3, minutes=20))
+    store = Store()
+    store.list_sessions([term], now)
+    assert "28 d" in cost_line(store.bills(now), now).plain
+    (ends,) = [text for name, text in session_fields(term, 0.0, now) if name == "Ends in"]
+    assert "its host's own term, not that of --hours" in str(ends)
+    store.list_sessions([limited], now)
+    assert cost_line(store.bills(now), now).plain.endswith("ends in 3h20")
+    (ends,) = [text for name, text in session_fields(limited, 0.0, now) if name == "Ends in"]
+    assert str(ends).startswith("3h20, at") and "term" not in str(ends)
+    assert session(limited, 0.0, now, marked=False).cells["ends"] == "3h20"

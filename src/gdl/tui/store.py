@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 
 from gdl.domain import events as ev
@@ -68,6 +68,10 @@ class LogRing:
     def since(self, seen: int) -> list[str]:
         """The lines after the first `seen` ones, as far as they are still kept."""
         return list(islice(self._lines, max(seen - self.first, 0), None))
+
+
+_LONGEST_HOURS = 10 * 366 * 24.0
+"""No limit is counted down for longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +289,7 @@ class Store:
         """What costs money now: our deployments first, then other sessions of ours."""
         gone = {r.session.id for r in self.sessions if r.ended and not r.doubt}
         ends = {r.session.id: r.session.expires_at for r in self.sessions}
+        spent = {r.session.id: r.spent_at for r in self.sessions}
         seen: set[str] = set()
         bills = []
         for followed in self.deployments.values():
@@ -304,6 +309,11 @@ class Store:
             told = (attempt.expires_at, ends.get(attempt.session_id or ""))
             # It may have been put off from elsewhere; nothing makes it earlier.
             until = max((each for each in told if each is not None), default=None)
+            early = [spent.get(attempt.session_id or "")]
+            if limit is not None:
+                left = max(limit - cost, 0.0) / attempt.price_per_hour
+                early.append(now + timedelta(hours=min(left, _LONGEST_HOURS)))
+            until = min((each for each in (until, *early) if each is not None), default=None)
             bills.append(Bill(attempt.price_per_hour, cost, until, certain, limit))
         for row in self.sessions:
             session = row.session
@@ -313,7 +323,7 @@ class Store:
                     Bill(
                         row.price_per_hour,
                         self.cost_now(row, now),
-                        session.expires_at,
+                        row.ends_at,
                         row.billing != Billing.UNKNOWN,
                     )
                 )

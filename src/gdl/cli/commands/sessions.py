@@ -28,6 +28,7 @@ def sessions(cli: Cli, target: MachineTarget, as_json: JsonOption = False) -> No
     async def body(session: Session) -> int:
 
         from gdl.presentation.lines import plain
+        from gdl.presentation.session_end import UNTIL_TERM
         from gdl.presentation.spending import volume_line
 
         rows = await session.orchestrator.sessions.rows()
@@ -48,6 +49,8 @@ def sessions(cli: Cli, target: MachineTarget, as_json: JsonOption = False) -> No
                 names = ", ".join(row.session.id for row in its)
                 say(plain(f"{name}: {names}; `gdl-tui scale {name}` shows all of it", 300))
             for row in rows:
+                if row.ends_with_term and not row.session.terminal:
+                    say(f"{plain(row.session.id)}: {UNTIL_TERM}")
                 for number, address in enumerate(row.joined, 1):
                     say(f"{plain(row.session.id)}: rank {number} is {plain(address, 200)}")
                 if row.guard:
@@ -87,6 +90,7 @@ def session_to_plain(row: SessionRow) -> dict[str, Any]:
         "billing": row.billing,
         "doubt": row.doubt,
         "guard": row.guard,
+        "ends_at": to_plain(row.ends_at),
         "fleet": row.fleet,
         "joined": row.joined,
     }
@@ -107,7 +111,7 @@ def _cells(row: SessionRow, now: datetime) -> tuple[str, ...]:
         machine(session),
         hourly(row.price_per_hour),
         dollars(row.cost),
-        hours_left(session.expires_at, now) if session.expires_at and not session.terminal else "",
+        hours_left(row.ends_at, now) if row.ends_at and not session.terminal else "",
         row.model or "",
         "yes" if row.ours else "no",
     )

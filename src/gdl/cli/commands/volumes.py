@@ -39,8 +39,10 @@ def volumes(context: typer.Context, target: Target, as_json: JsonOption = False)
 
     async def body(session: Session) -> int:
         _check(session)
-        _show(session.output, await session.orchestrator.volumes.list())
-        return exit_codes.OK
+        listed = await session.orchestrator.volumes.list()
+        _show(session.output, listed)
+        unanswered = listed.silent and not listed.rows
+        return exit_codes.BACKEND_FAILED if unanswered else exit_codes.OK
 
     execute(cli_of(context), body, target=target, as_json=as_json)
 
@@ -140,7 +142,7 @@ def _show(output: Output, listed: VolumeList) -> None:
     elif listed.rows:
         rows = [_cells(row) for row in listed.rows]
         output.table(_HEADINGS, rows, ("PRICE", "PLACE", "BACKEND", "USED BY"))
-    else:
+    elif not listed.silent:
         say("no volumes")
     for record in listed.in_doubt:
         say(

@@ -34,7 +34,10 @@ class SessionRow:
     doubt: why it may still be billing though it is over or its end was asked for; "" if none.
     guard: what the guard on it will do when, or has done, in words; "" without one.
     extends: whether it has an end that can be put off. fleet: the one that it is a replica of; None
-    for none. joined: addresses of the machines that serve the model with it, rank 1 first."""
+    for none. joined: addresses of the machines that serve the model with it, rank 1 first.
+    spent_at: when its guard ends it because --max-spend is reached; None where none does.
+    hours_end: whether the end that its backend tells is that of the hours that were asked for, and
+    not its host's own term."""
 
     session: Session
     ours: bool
@@ -49,6 +52,20 @@ class SessionRow:
     extends: bool = False
     fleet: str | None = None
     joined: tuple[str, ...] = ()
+    spent_at: datetime | None = None
+    hours_end: bool = True
+
+    @property
+    def ends_at(self) -> datetime | None:
+        """When it ends if nobody does anything: as its backend has it, or by its guard before."""
+        told = (self.session.expires_at, self.spent_at)
+        return min((each for each in told if each is not None), default=None)
+
+    @property
+    def ends_with_term(self) -> bool:
+        """Whether that is only when its host's own term is over, whatever hours were asked for."""
+        ends = self.ends_at
+        return ends is not None and ends == self.session.expires_at and not self.hours_end
 
     @property
     def idle(self) -> bool:

@@ -46,7 +46,8 @@ async def with_guards(
         guard = known.get(rental.intent_id) if rental is not None else None
         if guard is None or (row.session.terminal and not guard.ended):
             return row
-        return replace(row, guard=words(guard, now))
+        ends = guard.installed and not guard.ended and guard.ends == "machine"
+        return replace(row, guard=words(guard, now), spent_at=guard.spent_at if ends else None)
 
     return [told(row) for row in listed], [told(row) for row in (*unlisted, *gone)]
 

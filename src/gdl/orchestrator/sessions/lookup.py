@@ -141,6 +141,7 @@ class SessionLookup:
             billing=billing,
             doubt=_doubt(session, rental) if unsure else "",
             extends=isinstance(self._backend(session), Extends) and not session.terminal,
+            hours_end=isinstance(self._backend(session), Extends),
             joined=tuple(str(SshAddress(each.host, each.port, each.user)) for each in joined),
         )
 

@@ -18,6 +18,7 @@ from gdl.presentation.durations import hours_left
 from gdl.presentation.hardware import gigabytes, gpu_name
 from gdl.presentation.lines import plain
 from gdl.presentation.money import hourly, in_cell, price
+from gdl.presentation.session_end import UNTIL_TERM
 from gdl.tui.widgets.fields import Fields
 from gdl.tui.widgets.keyed_table import Column, Row
 
@@ -59,8 +60,8 @@ def session(row: SessionRow, cost: float, now: datetime, *, marked: bool) -> Row
     over = found.terminal and not row.doubt and not row.idle
     style = "bold red" if row.doubt else "dim" if over else "" if row.ours else "bold red"
     ends = "-"
-    if found.expires_at is not None and not found.terminal:
-        ends = hours_left(found.expires_at, now)
+    if row.ends_at is not None and not found.terminal:
+        ends = hours_left(row.ends_at, now)
     name = gpu_name(found.gpu_name) or "-"
     # The key of a machine that was released is no longer kept.
     whose = "✓ ours" if row.ours else "  -" if over else "! unknown"
@@ -119,8 +120,10 @@ def session_fields(row: SessionRow, cost: float, now: datetime) -> Fields:
     found = row.session
     per_hour = hourly(row.price_per_hour)
     ends = "not said"
-    if found.expires_at:
-        ends = f"{hours_left(found.expires_at, now)}, at {day_and_time(found.expires_at)}"
+    if row.ends_at:
+        ends = f"{hours_left(row.ends_at, now)}, at {day_and_time(row.ends_at)}"
+        if row.ends_with_term:
+            ends += f": {UNTIL_TERM}"
     gpu = gpu_name(found.gpu_name) or "no GPU"
     return [
         ("Session", plain(found.id, 100)),
