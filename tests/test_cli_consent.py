@@ -4,12 +4,14 @@ command line has to say that it is wanted."""
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from cli_process import Start, start
 from cli_support import SCENARIOS, Scripted, offer, opener_of, session_row
 from gdl.cli.app import run
+from gdl.domain.session import SessionStatus
 from gdl.orchestrator.api.volumes import VolumeList
 
 pytestmark = pytest.mark.usefixtures("own_data")
@@ -221,3 +223,22 @@ def test_no_volumes_are_said_only_where_somebody_has_told(
     assert play(scripted, "volumes") == 7
     told = capsys.readouterr().err
     assert "vastai does not list its volumes: refused" in told and "no volumes" not in told
+
+
+def test_a_session_that_is_over_gets_no_more_hours(capsys: pytest.CaptureFixture[str]) -> None:
+    row = session_row()
+    over = replace(row, session=replace(row.session, status=SessionStatus.STOPPED))
+    scripted = Scripted(SCENARIOS["destroy"], rows=(over,), bills=True)
+    assert play(scripted, "extend", "sess-1", "2") == 2
+    assert "error: session sess-1 is over" in capsys.readouterr().err
+    assert scripted.calls == ["sessions", "aclose"]
+
+
+def test_what_was_not_measured_is_said_for_what_was_asked(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GDL_BACKEND", "local")
+    for words, told in ((("--model", "nope"), "that model or GPU"), ((), "measured yet")):
+        assert run(("benchmarks", *words)) == 0
+        out, err = capsys.readouterr()
+        assert (out, told in err) == ("", True)

@@ -109,6 +109,10 @@ EMPTY = (
     ("volumes", "make", "", "--size", "1", "--offer", "x", "--yes"),
     *(("deploy", "m", "--backend", ""), ("--backend", "", "deploy", "m")),
     ("deploy", "m", "--backend", "sandbox", "--scenario", ""),
+    *(("offers", "--provider", ""), ("offers", "--gpu", " "), ("diagnose", "")),
+    *(("deploy", "m", each, "") for each in ("--offer", "--engine-arg", "--exclude-provider")),
+    *(("deploy", "m", each, "") for each in ("--webhook", "--volume", "--quantization")),
+    ("scale", "fleet-1", "--engine-arg", ""),
 )
 
 

@@ -462,6 +462,14 @@ def test_a_file_is_written_whole_and_never_over_another(
     assert "dep-2" in path.read_text() and list(tmp_path.glob(".*")) == []
 
 
+def test_a_folder_is_no_file_to_be_overwritten(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for more in ((), ("--force",)):
+        assert export("dep-1", "--to", "toml", "-o", str(tmp_path), *more) == 2
+        assert f"error: {tmp_path} is a folder" in capsys.readouterr().err
+
+
 def test_a_file_that_cannot_be_written_is_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

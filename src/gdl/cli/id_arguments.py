@@ -17,6 +17,13 @@ def named(value: str | None) -> str | None:
     return value
 
 
+def all_named(values: list[str] | None) -> list[str] | None:
+    """The same of each."""
+    for value in values or ():
+        named(value)
+    return values
+
+
 def id_argument(
     help_text: str, known: Callable[..., Any] | None = None, *, optional: bool = False
 ) -> Any:

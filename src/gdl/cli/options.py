@@ -9,6 +9,7 @@ import typer
 
 from gdl.cli.amounts import finite
 from gdl.cli.completions import backend_names, scenario_names
+from gdl.cli.id_arguments import all_named, named
 from gdl.domain.lazy_dataclass import dataclass
 
 BackendOption = Annotated[
@@ -42,11 +43,17 @@ JsonOption = Annotated[
     bool, typer.Option("--json", help="Print JSON, one object per line.", show_default=False)
 ]
 ProviderOption = Annotated[
-    str | None, typer.Option("--provider", metavar="P", help="Only this provider.")
+    str | None,
+    typer.Option("--provider", metavar="P", help="Only this provider.", callback=named),
 ]
 ExcludeProviderOption = Annotated[
     list[str] | None,
-    typer.Option("--exclude-provider", metavar="P", help="Not this provider; can be repeated."),
+    typer.Option(
+        "--exclude-provider",
+        metavar="P",
+        help="Not this provider; can be repeated.",
+        callback=all_named,
+    ),
 ]
 IncludeProviderOption = Annotated[
     list[str] | None,
@@ -54,6 +61,7 @@ IncludeProviderOption = Annotated[
         "--include-provider",
         metavar="P",
         help="This provider again, although failures excluded it; can be repeated.",
+        callback=all_named,
     ),
 ]
 MinVramOption = Annotated[
@@ -82,6 +90,7 @@ QuantizationOption = Annotated[
     str | None,
     typer.Option(
         "--quantization",
+        callback=named,
         metavar="NAME",
         help="Quantize 16-bit weights to 8 or 4 bits while they are loaded, with a method of "
         "the engine, such as fp8.",
@@ -167,6 +176,7 @@ VolumeOption = Annotated[
     typer.Option(
         "--volume",
         metavar="NAME|ID",
+        callback=named,
         help="Keep weights and compile caches on this volume (see `gdl-tui volumes`); only "
         "machines that can mount it are used.",
         show_default=False,
@@ -188,6 +198,7 @@ WebhookOption = Annotated[
     typer.Option(
         "--webhook",
         metavar="URL",
+        callback=named,
         help="Post JSON there when the deployment serves, fails, is about to stop or has "
         "stopped, when its price rises, or when a balance is low. A URL with a secret "
         "belongs in the settings: notify.webhook.",

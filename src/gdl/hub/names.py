@@ -200,7 +200,8 @@ def unknown(name: str, more: tuple[str, ...] = ()) -> UsageError:
     shown = ascii(name if len(name) <= 60 else name[:57] + "...")
     return UsageError(
         f"unknown model {shown}",
-        f"{meant}An alias (`gdl-tui models`), a hub id (org/name) or an absolute path will do",
+        f"{meant}{'An' if meant else 'an'} alias (`gdl-tui models`), a hub id (org/name) or an"
+        " absolute path will do",
     )
 
 

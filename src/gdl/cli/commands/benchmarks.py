@@ -44,10 +44,13 @@ def benchmarks(
                 session.output.json(_plain(one))
             return exit_codes.OK
         # Machines that cost something by what a million tokens cost, the others by throughput.
-        session.output.table(_HEADINGS, [_cells(one) for one in ranked(found)], _SPARE)
-        if marked := next((one.report.note for one in found if one.report.note), ""):
-            say(f"~ the figures may be wrong: {plain(marked, 200)}")
-        if not found:
+        if found:
+            session.output.table(_HEADINGS, [_cells(one) for one in ranked(found)], _SPARE)
+            if marked := next((one.report.note for one in found if one.report.note), ""):
+                say(f"~ the figures may be wrong: {plain(marked, 200)}")
+        elif model is not None or gpu is not None:
+            say("nothing of that model or GPU has been measured: `gdl-tui benchmarks` lists all")
+        else:
             say(
                 "nothing has been measured yet: every deployment ends with a benchmark, and "
                 "`bench` runs more"

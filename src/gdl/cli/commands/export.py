@@ -72,6 +72,8 @@ async def _write(path: Path, text: str, *, force: bool, ask: bool) -> None:
     from gdl.domain.errors import UsageError
     from gdl.presentation.lines import plain
 
+    if await asyncio.to_thread(path.is_dir):
+        raise UsageError(f"{path} is a folder", "name a file with -o")
     if not force and await asyncio.to_thread(path.exists):
         refused = UsageError(
             f"{path} already exists", "--force overwrites it, -o names another file"

@@ -63,6 +63,7 @@ def extend(
 
 async def _agree(orchestrator: OrchestratorApi, ident: str, hours: int, said: Consent) -> None:
     """Ask whether to pay for these hours. Raises Cancelled, UsageError."""
+    from gdl.domain.errors import UsageError
     from gdl.domain.money import dollars
     from gdl.presentation.lines import plain
     from gdl.presentation.money import hourly
@@ -70,6 +71,8 @@ async def _agree(orchestrator: OrchestratorApi, ident: str, hours: int, said: Co
     if said.given or not costs(orchestrator):
         return
     row = await row_of(orchestrator.sessions, ident)
+    if row is not None and row.session.terminal:
+        raise UsageError(f"session {row.session.id} is over", "deploy again")
     if row is not None and row.session.price_per_hour <= 0:
         return
     more = plural(hours, "hour")

@@ -10,6 +10,7 @@ import typer
 from gdl.cli import exit_codes
 from gdl.cli.amounts import check_bid, check_load
 from gdl.cli.completions import model_names
+from gdl.cli.id_arguments import named
 from gdl.cli.offer_words import FilterArgument, filter_of
 from gdl.cli.options import (
     BidOption,
@@ -58,7 +59,8 @@ class OfferOptions:
     ] = None
     provider: ProviderOption = None
     gpu: Annotated[
-        str | None, typer.Option("--gpu", metavar="G", help="Part of the GPU's name.")
+        str | None,
+        typer.Option("--gpu", metavar="G", help="Part of the GPU's name.", callback=named),
     ] = None
     min_vram: MinVramOption = None
     max_price: MaxPriceOption = None
@@ -78,6 +80,7 @@ class OfferOptions:
         str | None,
         typer.Option(
             "--volume",
+            callback=named,
             metavar="NAME|ID",
             help="Only machines that can mount this volume.",
         ),

@@ -82,6 +82,8 @@ class RentedSessions:
     @changing("extend")
     async def extend(self, ident: str, hours: int) -> datetime | None:
         row = await self._lookup.row(ident)
+        if row.session.terminal:
+            raise UsageError(f"session {row.session.id} is over", "deploy again")
         rentals = await self._lookup.rentals_of(row.session)
         backend = self._markets.of(row.session.backend).backend
         await self._extended(rentals, f"asking for {hours} more hours")
