@@ -63,9 +63,9 @@ def _clashes(bindings: Sequence[Binding], keys: Mapping[str, str]) -> Iterator[s
 
 
 def own_bindings(place: type[DOMNode]) -> Iterator[Binding]:
-    """The bindings that this class itself declares, those with an id."""
+    """The bindings that this class itself declares, those with an id that a user can change."""
     for binding in place.BINDINGS:
-        if isinstance(binding, Binding) and binding.id is not None:
+        if isinstance(binding, Binding) and binding.id is not None and not binding.system:
             yield binding
 
 

@@ -128,7 +128,9 @@ class JumpScreen(Modal[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss", "Leave", priority=True, id="jump.leave",
                 tooltip="Stay where you were"),
-        *(Binding(key, f"go({key!r})", show=False, priority=True) for key in _LETTERS + _DIGITS),
+        *(Binding(key, f"go({key!r})", f"Go to {key}", show=False, priority=True, system=True,
+                  id=f"jump.{key}", tooltip="Go where this is written")
+          for key in _LETTERS + _DIGITS),
     ]  # fmt: skip
 
     def __init__(self, found: Sequence[Target]) -> None:
