@@ -30,7 +30,7 @@ from gdl.tui.terminal import tell_alt_digits
 from gdl.tui.widgets.answer import Answer
 from gdl.tui.widgets.chat_line import ChatLine
 from gdl.tui.widgets.chat_turn import TurnView
-from tui_pilot import SIZE, screen_text, show, until
+from tui_pilot import SIZE, loaded, screen_text, show, until
 from tui_support import (
     ENDPOINT,
     KEY_FILE,
@@ -144,6 +144,30 @@ async def test_there_is_nothing_to_talk_to_before_it_serves() -> None:
         await until(pilot, lambda: "Nothing is served yet" in screen_text(app))
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(app.screen, DeploymentScreen))
+
+
+async def test_where_nothing_is_served_digits_lead_to_other_screens() -> None:
+    app, orchestrator = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        await pilot.press("5")
+        await until(pilot, lambda: "4 the sessions" in screen_text(app))
+        await until(pilot, lambda: app.focused is None)
+        await pilot.press("4")
+        await until(pilot, lambda: "Nothing is rented" in screen_text(app))
+        await show(pilot, orchestrator, to_serving)
+        await pilot.press("5")
+        await until(pilot, lambda: isinstance(app.focused, ChatLine))
+        assert isinstance(app.focused, ChatLine) and app.focused.text == ""
+
+
+@pytest.mark.parametrize(("key", "title"), [("f6", "Where do machines come"), ("f7", "Doctor")])
+async def test_the_keys_of_windows_work_while_a_question_is_typed(key: str, title: str) -> None:
+    app, orchestrator = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await show(pilot, orchestrator, to_serving)
+        await pilot.press("t", *"Why", key)
+        await until(pilot, lambda: title in screen_text(app))
 
 
 async def test_history_stays_when_it_no_longer_serves() -> None:

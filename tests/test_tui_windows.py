@@ -1,5 +1,6 @@
 """What is over a screen: a window that closes, for which nothing is on its way; toasts, which leave
-the cost in view; the palette, which names what our own keys do."""
+the cost in view; the palette, which names what our own keys do. And what is
+hidden on a screen, where nothing is typed."""
 
 from __future__ import annotations
 
@@ -13,9 +14,10 @@ from textual.widgets import Static
 from gdl.domain.fleet_view import FleetView
 from gdl.tui.screens.modal import Modal
 from gdl.tui.screens.offers import OffersScreen
+from gdl.tui.widgets.log_view import LogView
 from test_tui_fleet import fleet
 from tui_pilot import SIZE, loaded, screen_text, show, until
-from tui_support import make_app, to_serving
+from tui_support import SPEC, make_app, to_installing, to_serving
 
 
 class Window(Modal[None]):
@@ -95,3 +97,28 @@ async def test_the_help_of_a_line_to_type_in_has_no_keys_that_scroll_it() -> Non
         await until(pilot, lambda: "Esc closes" in screen_text(app))
         text = screen_text(app)
         assert "Move cursor left a word" in text and "Scroll Up" not in text
+
+
+async def test_the_keys_of_a_log_that_is_not_shown_do_nothing() -> None:
+    app, orchestrator = make_app()
+    async with app.run_test(size=SIZE, notifications=True) as pilot:
+        await loaded(pilot)
+        await pilot.press("2")
+        await until(pilot, lambda: "No deployment yet" in screen_text(app))
+        await pilot.press("e", "slash", "ctrl+s")
+        await pilot.pause()
+        assert app.focused is None and "no error" not in screen_text(app)
+        await show(pilot, orchestrator, to_installing)
+        await until(pilot, lambda: isinstance(app.focused, LogView))
+
+
+async def test_the_log_of_a_deployment_that_begins_in_view_has_the_focus() -> None:
+    app, orchestrator = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        await pilot.press("2")
+        await until(pilot, lambda: "No deployment yet" in screen_text(app))
+        ident = orchestrator.begin(SPEC)
+        to_installing(orchestrator, ident)
+        app.follow(ident)
+        await until(pilot, lambda: isinstance(app.focused, LogView))

@@ -91,6 +91,8 @@ class ChatScreen(GdlScreen):
         self.query_one("#chat").display = can
         none = self.query_one("#chat-none", LiveText)
         none.display = not can
+        line = self.query_one(ChatLine)
+        line.disabled = serving is None  # nothing is typed where it is not seen
         if not can:
             none.say(
                 "Nothing is served yet.\n\n"
@@ -99,8 +101,6 @@ class ChatScreen(GdlScreen):
             )
             return
         self.query_one("#chat-head", LiveText).say(self._head(one))
-        line = self.query_one(ChatLine)
-        line.disabled = serving is None
         if serving is not None and self.focused is None and self.app.screen is self:
             line.focus()
         self._draw_turns(one)

@@ -32,8 +32,6 @@ from gdl.tui.widgets.try_again import TryAgain
 
 PANES = ("install", "engine", "timeline")
 _WIDE, _TALL = 110, 34
-
-
 Command = Callable[[AppContext, Followed], Awaitable[None]]
 _SPENDS = frozenset(
     {
@@ -89,9 +87,12 @@ class DeploymentScreen(GdlScreen):
 
     def refresh_view(self) -> None:
         followed = self.context.store.followed
-        self.query_one("#deployment").display = followed is not None
-        nothing = self.query_one("#nothing", LiveText)
-        nothing.display = followed is None
+        body, nothing = self.query_one("#deployment"), self.query_one("#nothing", LiveText)
+        # Disabled, too: no key is taken where nothing is seen.
+        body.display, body.disabled = followed is not None, followed is None
+        appears, nothing.display = followed is not None and nothing.display, followed is None
+        if appears and self.focused is None:
+            self.call_after_refresh(self._focus_pane)
         if followed is None:
             nothing.say("No deployment yet.\n\n1 shows the offers: choose one and press Enter.")
         else:

@@ -10,6 +10,8 @@ from textual.events import Key
 from textual.widgets import TextArea
 
 _IN_TURN = ("submit", "newline")
+_NOT_OURS = ("select_line", "select_all")
+"""Bound by Textual to F6 and F7, which are other windows everywhere."""
 
 
 class ChatLine(TextArea):
@@ -47,6 +49,9 @@ class ChatLine(TextArea):
             if not self._earlier or self._earlier[-1] != one:
                 self._earlier.append(one)
         self._place = None
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return action not in _NOT_OURS and super().check_action(action, parameters)
 
     async def on_key(self, event: Key) -> None:
         """What sends or breaks a line is done in its turn among the letters: by way of a binding it
