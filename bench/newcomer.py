@@ -152,14 +152,15 @@ WALKS: dict[str, Callable[[Terminal], None]] = {
 }
 
 
-def walked(name: str) -> tuple[float, list[str]]:
-    """Seconds, and what was seen. Raises NeverSeen."""
+def walked(name: str, frames: list[str]) -> tuple[float, int]:
+    """Seconds, and how many screens were added to `frames`. Raises NeverSeen."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="gdl-newcomer-", ignore_cleanup_errors=True) as home:
-        terminal = Terminal(Path(home))
+        terminal = Terminal(Path(home), frames)
+        before = len(frames)
         with terminal:
             WALKS[name](terminal)
-    return time.monotonic() - began, terminal.frames
+    return time.monotonic() - began, len(frames) - before
 
 
 def main() -> None:
@@ -168,15 +169,16 @@ def main() -> None:
     parser.add_argument("--frames", type=Path, help="a file for what the screen showed")
     args = parser.parse_args()
     frames: list[str] = []
-    for name in args.walks or WALKS:
-        try:
-            lasted, seen = walked(name)
-        except NeverSeen as error:
-            sys.exit(f"{name}: never seen: {error}")
-        frames += [f"=== {name}", *seen]
-        print(f"{name:8} {lasted:6.1f} s, {len(seen)} screens")
-    if args.frames:
-        args.frames.write_text("\n".join(frames))
+    try:
+        for name in args.walks or WALKS:
+            frames.append(f"=== {name}")
+            lasted, seen = walked(name, frames)
+            print(f"{name:8} {lasted:6.1f} s, {seen} screens")
+    except NeverSeen as error:
+        sys.exit(f"{name}: never seen: {error}")
+    finally:
+        if args.frames:
+            args.frames.write_text("\n".join(frames))
 
 
 if __name__ == "__main__":
