@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from textual.events import Key
 from textual.widgets import Input
 
 from gdl.domain import events as ev
@@ -55,6 +56,21 @@ async def test_what_failed_is_edited_and_tried_again_on_the_machine_that_is_held
         change = Change(2048, None, "", ("--max-num-seqs", "8"), Secret("hf_secret"))
         assert orchestrator.calls == [("change", ident, change, None)]
         await until(pilot, lambda: "once more: context 2048" in screen_text(app))
+
+
+async def test_what_is_typed_behind_a_key_is_not_taken_by_it() -> None:
+    """Several keys may arrive together, or while the computer is busy."""
+    app, orchestrator = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        ident = await show(pilot, orchestrator, to_remedy, ARGS)
+        await until(pilot, lambda: "m change context, arguments, token" in screen_text(app))
+        await pilot.press("m")
+        await until(pilot, lambda: isinstance(app.screen, ChangeDialog))
+        for key in ("9", "ctrl+u", "2", "5", "backspace", "0", "4", "8", "enter"):
+            app.post_message(Key(key, key if len(key) == 1 else None))
+        await until(pilot, lambda: isinstance(app.screen, DeploymentScreen))
+        change = Change(2048, None, "", ("--max-num-seqs", "8"))
+        assert orchestrator.calls == [("change", ident, change, None)]
 
 
 async def test_what_was_typed_is_there_again_where_it_cannot_be() -> None:

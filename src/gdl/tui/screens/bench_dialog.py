@@ -11,6 +11,7 @@ from textual.widgets import Input
 
 from gdl.domain.benchmark import BenchLoad
 from gdl.tui.screens.fields_dialog import FieldsDialog, field
+from gdl.tui.widgets.typed_line import TypedLine
 
 _FIELDS = (
     ("requests", "Requests", "in all, after five short questions", 1000),
@@ -43,7 +44,7 @@ class BenchDialog(FieldsDialog[BenchLoad]):
     def fields(self) -> Iterator[Widget]:
         for name, title, words, _most in _FIELDS:
             last = str(getattr(self._load, name))
-            line = Input(last, type="integer", max_length=4, id=f"bench-{name}")
+            line = TypedLine(last, type="integer", max_length=4, id=f"bench-{name}")
             yield field(title, line, words)
 
     def typed(self) -> BenchLoad:

@@ -11,6 +11,7 @@ from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from gdl.tui.screens.fields_dialog import FieldsDialog, field
+from gdl.tui.widgets.typed_line import TypedLine
 
 _MOST = 1000.0
 _WORDS = (
@@ -39,7 +40,7 @@ class BidDialog(FieldsDialog[float]):
 
     def fields(self) -> Iterator[Widget]:
         yield Static(Text(f"{_WORDS}\n"))
-        line = Input(f"{self._usual:.2f}", type="number", max_length=7, id="bid")
+        line = TypedLine(f"{self._usual:.2f}", type="number", max_length=7, id="bid")
         yield field("At most", line, "dollars per hour")
 
     def typed(self) -> float:

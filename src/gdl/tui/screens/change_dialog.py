@@ -14,6 +14,7 @@ from gdl.domain.change import Change
 from gdl.domain.secret import Secret
 from gdl.presentation.lines import plain
 from gdl.tui.screens.fields_dialog import FieldsDialog, field
+from gdl.tui.widgets.typed_line import TypedLine
 
 _MOST_TOKENS = 100_000_000
 _MOST_REQUESTS = 4096
@@ -91,4 +92,4 @@ class ChangeDialog(FieldsDialog[Change]):
 def _line(name: str, value: str, longest: int = _NARROW, *, hidden: bool = False) -> Input:
     wide = "-wide" if longest > _NARROW else ""
     name = f"change-{name}"
-    return Input(value, max_length=longest, password=hidden, id=name, classes=wide)
+    return TypedLine(value, max_length=longest, password=hidden, id=name, classes=wide)

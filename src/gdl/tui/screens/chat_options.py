@@ -13,6 +13,7 @@ from textual.widgets import Input, Static, TextArea
 from gdl.domain.chat import NUMBERS, ChatOptions
 from gdl.domain.conversation import TEXT_KEPT
 from gdl.tui.screens.fields_dialog import FieldsDialog, field
+from gdl.tui.widgets.typed_line import TypedLine, TypedText
 
 
 class ChatOptionsDialog(FieldsDialog[ChatOptions]):
@@ -36,7 +37,7 @@ class ChatOptionsDialog(FieldsDialog[ChatOptions]):
 
     def fields(self) -> Iterator[Widget]:
         now = self._now
-        system = TextArea(now.system, id="chat-system", compact=True, highlight_cursor_line=False)
+        system = TypedText(now.system, id="chat-system", compact=True, highlight_cursor_line=False)
         system.cursor_blink = False
         yield Vertical(Static("System prompt"), system, id="chat-system-row")
         yield field("Temperature", _line("temperature", now.temperature), "0 to 2")
@@ -54,4 +55,4 @@ class ChatOptionsDialog(FieldsDialog[ChatOptions]):
 
 def _line(name: str, value: float | None) -> Input:
     text = "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
-    return Input(text, max_length=12, id=f"chat-{name}")
+    return TypedLine(text, max_length=12, id=f"chat-{name}")

@@ -28,6 +28,7 @@ from gdl.tui.widgets.live_text import LiveText
 from gdl.tui.widgets.load_fields import Cycle, LoadFields
 from gdl.tui.widgets.memory_bar import answer, memory_bar
 from gdl.tui.widgets.offer_notes import load_note, sizing, too_much, without_gpu
+from gdl.tui.widgets.typed_line import TypedLine
 
 _PAUSE_S = 0.35
 """After a key, before the hub is asked."""
@@ -79,7 +80,7 @@ class ModelDialog(Modal[OfferQuery | None]):
             with Horizontal(id="model-title"):
                 yield Static(Text("Which model?", "bold"), classes="dialog-title")
                 yield LiveText(id="model-note")
-            name = Input(
+            name = TypedLine(
                 self._chosen,
                 placeholder="search: words, a hub id such as org/model, or a path on the machine",
                 id="model-name",

@@ -16,6 +16,7 @@ from gdl.presentation.money import hourly
 from gdl.presentation.words import plural
 from gdl.tui.screens.fields_dialog import FieldsDialog, field
 from gdl.tui.widgets.check_box import CheckBox
+from gdl.tui.widgets.typed_line import TypedLine
 
 _MOST = 1000.0
 
@@ -71,7 +72,7 @@ class WatchDialog(FieldsDialog[WatchTerms]):
         what = f"offers that {' and '.join(asked)}" if asked else "any offer"
         yield Static(Text.assemble("For ", (what, "bold")))
         ceiling = "" if self._ceiling is None else f"{self._ceiling:g}"
-        line = Input(ceiling, type="number", max_length=7, id="watch-most")
+        line = TypedLine(ceiling, type="number", max_length=7, id="watch-most")
         yield field("At most", line, "dollars an hour")
         if self._may_rent and name:
             words = "Rent it as soon as it appears, without asking again"

@@ -9,7 +9,8 @@ from textual.binding import Binding, BindingType
 from textual.events import Key
 from textual.widgets import TextArea
 
-_IN_TURN = ("submit", "newline")
+from gdl.tui.widgets.typed_line import in_turn
+
 _NOT_OURS = ("select_line", "select_all")
 """Bound by Textual to F6 and F7, which are other windows everywhere."""
 
@@ -54,16 +55,7 @@ class ChatLine(TextArea):
         return action not in _NOT_OURS and super().check_action(action, parameters)
 
     async def on_key(self, event: Key) -> None:
-        """What sends or breaks a line is done in its turn among the letters: by way of a binding it
-        would come before those typed or pasted just before it, or after those behind it."""
-        if event.is_printable:
-            return
-        bound = self.screen.active_bindings.get(event.key)
-        if bound is not None and bound.node is self and bound.binding.action in _IN_TURN:
-            event.stop()
-            event.prevent_default()
-            await self.run_action(bound.binding.action)
-        elif event.key == "enter":
+        if not await in_turn(self, event) and event.key == "enter":
             event.prevent_default()  # somebody has another key for what it does
 
     def action_submit(self) -> None:

@@ -16,13 +16,14 @@ from textual.widgets import Input, Static
 from gdl.presentation.filter_fields import FIELDS
 from gdl.presentation.offer_filter import OfferFilter, about, completed, parse
 from gdl.tui.widgets.live_text import LiveText
+from gdl.tui.widgets.typed_line import TypedLine
 
 NamesOf = Callable[[str], Sequence[str]]
 """The names that the offers have in a field."""
 _EXAMPLE = "filter: words, or gpu:4090 price<0.5 vram>=24 !spain"
 
 
-class FilterLine(Input):
+class FilterLine(TypedLine):
     """The filter; says in the footer what its keys do."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -22,6 +22,7 @@ from gdl.orchestrator.api.model_views import ModelVariant
 from gdl.presentation.hardware import gigabytes
 from gdl.presentation.lines import plain
 from gdl.tui.widgets.slider import Slider
+from gdl.tui.widgets.typed_line import TypedLine
 
 MAX_HOURS = 12
 
@@ -123,7 +124,7 @@ class LoadFields(Grid):
         yield self._number("hours", load.hours or self._hours, str(self._hours))
 
     def _number(self, id: str, value: int | None, otherwise: str) -> Input:
-        field = Input(
+        field = TypedLine(
             "" if value is None else str(value),
             placeholder=otherwise,
             restrict=r"[0-9]{0,7}",

@@ -15,11 +15,12 @@ from gdl.presentation.words import plural
 from gdl.tui.store import LogRing
 from gdl.tui.widgets.live_text import LiveText
 from gdl.tui.widgets.log_view import LogView
+from gdl.tui.widgets.typed_line import TypedLine
 
 _KEYS = "/ find   e error   w wrap   ^s save"
 
 
-class FindLine(Input):
+class FindLine(TypedLine):
     """The words to find; says in the footer what its keys do."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
