@@ -28,6 +28,7 @@ from tui_support import (
     session_row,
     to_installing,
 )
+from waiting import wait_until
 
 
 def started(folder: Path) -> tuple[GdlApp, ScriptedOrchestrator]:
@@ -167,6 +168,24 @@ async def test_tables_above_each_other_and_the_details(tmp_path: Path) -> None:
         await until(pilot, lambda: app.screen.query_one("#sessions").outer_size.height == 3)
         await until(pilot, lambda: past.region.bottom <= 13)
         assert "RTX 4090" in screen_text(app)
+
+
+async def test_a_size_of_a_larger_terminal_hides_nothing_in_a_smaller_one() -> None:
+    app, _orchestrator = make_app()
+    async with app.run_test(size=(120, 100)) as pilot:
+        await loaded(pilot)
+        await pilot.press("d")
+        pane, table = app.screen.query_one(DetailsPane), app.screen.query_one("#offers")
+        await until(pilot, lambda: pane.outer_size.height == 13)
+        await pilot.mouse_down(offset=(30, pane.region.y))
+        await pilot.mouse_up(offset=(30, 4))
+        await until(pilot, lambda: table.outer_size.height == 4)
+        await pilot.resize_terminal(120, 40)
+        # At once, not line by line with every second.
+        fits = lambda: table.outer_size.height == 4 and pane.region.bottom == 39  # noqa: E731
+        await wait_until(fits, limit_s=6, pause=pilot.pause)
+        await pilot.resize_terminal(120, 100)
+        await until(pilot, lambda: pane.region.bottom == 99 and table.outer_size.height == 4)
 
 
 async def test_charts_and_table() -> None:

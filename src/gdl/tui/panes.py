@@ -154,7 +154,11 @@ class ResizablePanes(Screen[None]):
 
 
 def _both(split: Split, sized: Widget, other: Widget) -> int:
-    """What both panes have together."""
+    """What both panes have together, as far as it is in view: a size that was chosen in a larger
+    terminal may be more than there is."""
+    around = sized.parent if isinstance(sized.parent, Widget) else sized
     if split.across:
-        return sized.outer_size.width + other.outer_size.width
-    return sized.outer_size.height + other.outer_size.height
+        has = sized.outer_size.width + other.outer_size.width - around.max_scroll_x
+    else:
+        has = sized.outer_size.height + other.outer_size.height - around.max_scroll_y
+    return max(has, 2)
