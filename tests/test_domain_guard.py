@@ -35,6 +35,13 @@ def test_the_money_of_other_machines_counts_too() -> None:
     assert replace(CAPPED, spent_before=2.0).limit_s == 1, "it is over already"
 
 
+@pytest.mark.parametrize("dollars", [1e7, 1e12, 1e308])
+def test_a_limit_that_nobody_lives_to_see_has_no_date(dollars: float) -> None:
+    far = replace(CAPPED, max_spend=dollars, price=0.01, idle_minutes=30)
+    assert far.wants and far.spent_at is None and not far.due()
+    assert words(far, SINCE) == "ends after 30 min without a request"
+
+
 def test_what_it_will_do_is_said_in_one_line() -> None:
     seen = replace(CAPPED, idle_minutes=30, unseen_hours=12, seen_at=at("15:00"), idle_s=1230)
     assert words(CAPPED, at("15:00")) == "ends at $1.00, about 16:40 UTC"

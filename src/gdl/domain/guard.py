@@ -16,6 +16,9 @@ LATE = timedelta(minutes=3)
 """How much later than it was due an end may be found to be the guard's doing: it looks every few
 seconds, and a marketplace takes a while to destroy a machine."""
 
+_LONGEST_S = 10 * 366 * 86_400.0
+"""No limit is counted down for longer: it may be more than a date can tell."""
+
 
 @dataclass(frozen=True, slots=True)
 class Guard:
@@ -57,13 +60,16 @@ class Guard:
         """Seconds after `since` at which the money is spent; None without a limit."""
         if self.max_spend is None or self.price <= 0:
             return None
-        return max(math.floor((self.max_spend - self.spent_before) / self.price * 3600), 1)
+        seconds = (self.max_spend - self.spent_before) / self.price * 3600
+        return max(math.floor(min(seconds, _LONGEST_S)), 1)
 
     @property
     def spent_at(self) -> datetime | None:
-        """When the money is spent."""
+        """When the money is spent; None where that is too far off for a date."""
         seconds = self.limit_s
-        return None if seconds is None else self.since + timedelta(seconds=seconds)
+        if seconds is None or seconds >= _LONGEST_S:
+            return None
+        return self.since + timedelta(seconds=seconds)
 
     @property
     def wants(self) -> bool:
