@@ -17,6 +17,7 @@ from gdl.domain import events as ev
 from gdl.domain.deployment import DeploymentState
 from gdl.domain.events import LogLines, Recorded
 from gdl.domain.offers import OfferQuery
+from gdl.domain.phase import Billing
 from gdl.domain.ranking import rank
 from gdl.presentation.offer_filter import parse, searched
 from gdl.tui.filtering import sort
@@ -183,6 +184,30 @@ def test_an_endpoint_line_quotes_what_it_is_given() -> None:
     assert way is not None
     words = shlex.split(way.lines("curl"))
     assert hostile in json.loads(words[words.index("-d") + 1])["model"]
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_a_limit_that_nobody_keeps_to_any_more_is_no_end(guarded: bool) -> None:
+    """It was left serving: from then on only a guard on the machine ends it."""
+    orchestrator, store = ScriptedOrchestrator(), Store()
+    ident = orchestrator.begin(replace(SPEC, max_spend=0.1))
+    to_serving(orchestrator, ident)
+    followed = store.add(ident)
+    followed.state = orchestrator.deployments.state(ident)
+    now = START + timedelta(seconds=900)
+    with_limit = cost_line(store.bills(now), now).plain
+    assert "of at most $0.10, ends in 0h" in with_limit
+    orchestrator.push(
+        ident, 900, ev.DeploymentFinished("serving", "http://x", "m", "s-1", Billing.ACTIVE, ())
+    )
+    followed.state = orchestrator.deployments.state(ident)
+    row = session_row("s-1", ours=True)
+    store.list_sessions(
+        [replace(row, spent_at=now + timedelta(minutes=9)) if guarded else row], now
+    )
+    line = cost_line(store.bills(now), now).plain
+    assert ("of at most $0.10" in line) is guarded
+    assert line.endswith("ends in 0h09") is guarded, line
 
 
 def test_a_limit_that_comes_before_the_hosts_own_term_is_the_end() -> None:

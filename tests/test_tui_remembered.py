@@ -89,7 +89,15 @@ async def test_the_model_and_its_load_are_those_of_the_last_start(tmp_path: Path
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", '{"theme": 3, "model": []}', '{"model": {"name": "a\\u001bb"}}', "\xff"],
+    [
+        "",
+        "{",
+        "[]",
+        '{"theme": 3, "model": []}',
+        '{"model": {"name": "a\\u001bb"}}',
+        "\xff",
+        "[" * 60_000,
+    ],
 )
 def test_a_file_that_is_wrong_says_nothing(tmp_path: Path, text: str) -> None:
     (tmp_path / "ui.json").write_bytes(text.encode("latin-1"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 
@@ -38,10 +39,10 @@ async def ask(question: str) -> str:
 def _forget_what_was_typed(descriptor: int) -> None:
     try:
         import termios
-
+    except ImportError:  # not on every platform
+        return
+    with contextlib.suppress(termios.error):  # the terminal is gone
         termios.tcflush(descriptor, termios.TCIFLUSH)
-    except (ImportError, termios.error):  # not on every platform; the terminal is gone
-        pass
 
 
 async def yes(question: str) -> bool:

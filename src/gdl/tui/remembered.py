@@ -36,7 +36,10 @@ class Remembered:
     def _read(self) -> dict[str, Any]:
         import json
 
-        with contextlib.suppress(OSError, ValueError), self._path.open("rb") as file:
+        with (
+            contextlib.suppress(OSError, ValueError, RecursionError),
+            self._path.open("rb") as file,
+        ):
             told = json.loads(file.read(_MOST_BYTES))
             if isinstance(told, dict):
                 return told

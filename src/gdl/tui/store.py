@@ -310,6 +310,8 @@ class Store:
             # It may have been put off from elsewhere; nothing makes it earlier.
             until = max((each for each in told if each is not None), default=None)
             early = [spent.get(attempt.session_id or "")]
+            if spec is not None and (spec.member or followed.state.finished) and early == [None]:
+                limit = None  # of the whole fleet; or nobody keeps to it any more
             if limit is not None:
                 left = max(limit - cost, 0.0) / attempt.price_per_hour
                 early.append(now + timedelta(hours=min(left, _LONGEST_HOURS)))
