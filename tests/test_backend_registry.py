@@ -112,8 +112,8 @@ async def test_an_outside_backend_serves_and_is_released(
         (rented,) = of_type(seen, ev.SessionRented)
         (row,) = await orchestrator.sessions.rows()
         assert row.session.id == rented.session_id and row.session.terminal
-        # It cannot put off an end, and takes no benchmarks.
-        with pytest.raises(UsageError, match="no reserved hours"):
+        # What has ended is not extended, and it takes no benchmarks.
+        with pytest.raises(UsageError, match="is over"):
             await orchestrator.sessions.extend(rented.session_id, 1)
         assert not orchestrator.publishes
         assert (await orchestrator.market.costs()).total == 0

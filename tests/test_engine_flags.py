@@ -211,7 +211,7 @@ def test_a_file_of_the_users_decides_alone() -> None:
 def test_the_models_own_code_runs_only_when_it_was_allowed() -> None:
     recipe = Recipe(trust_remote_code=True, arguments=("--trust-remote-code", "--seed", "1"))
     assert "--trust-remote-code" not in chosen(recipe).arguments
-    assert chosen(recipe, trust=False).notes[0].startswith("omitted --trust-remote-code: nobody")
+    assert chosen(recipe, trust=False).notes[0].startswith("omitted --trust-remote-code: running")
     allowed = chosen(recipe, trust=True)
     assert allowed.arguments.count("--trust-remote-code") == 1 and allowed.notes == ()
     assert allowed.capabilities.remote_code
