@@ -272,3 +272,10 @@ def test_what_is_applied_to_sglang_is_an_option_of_sglang() -> None:
     applied = {rule.apply["name"] for rule in ALL.rules if rule.apply.get("kind") == "flag"}
     told = {name: spelled.get(name, name) for name in applied}
     assert {name: other for name, other in told.items() if other and other not in flags} == {}
+
+
+def test_no_variable_of_vllm_is_set_for_sglang() -> None:
+    """It would be started again for nothing, on a machine that is paid for."""
+    variables = {rule.apply["name"] for rule in ALL.rules if rule.apply.get("kind") == "env"}
+    told = {ALL.spelled("sglang").get(name, name) for name in variables}
+    assert [name for name in told if name.startswith("VLLM_")] == []
