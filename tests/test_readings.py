@@ -66,6 +66,34 @@ def _event(each: Phase | ev.Event) -> ev.Event:
     return each if isinstance(each, ev.Event) else ev.PhaseChanged(1, each)
 
 
+async def test_a_wait_that_its_process_did_not_see_to_the_end_is_no_work(tmp_path: Path) -> None:
+    """The process was killed while it asked, and the deployment resumed the next day."""
+    journal = await Journal.open(tmp_path / "journal.db")
+    begun = (
+        (Phase.RENTING, 0.0), (Phase.CONNECTING, 20.0), (Phase.PREFLIGHT, 25.0),
+        (Phase.INSTALLING, 27.0), (Phase.STARTING, 87.0), (ev.ChoiceAwaited(1), 90.0),
+    )  # fmt: skip
+    end = ((Phase.LOADING, 80_010.0), (Phase.VERIFYING, 80_020.0), (Phase.SERVING, 80_021.0))
+    asks_again = ((ev.ChoiceAwaited(1), 80_000.0), (ev.ChoiceMade(1, "fix"), 80_005.0))
+    clock_set_back = ((ev.ChoiceAwaited(1), 80_004.0), (ev.ChoiceMade(1, "fix"), 80_000.0))
+    stories = {
+        "a": (*begun, *asks_again, *end),
+        "b": (*begun, (Phase.STARTING, 80_000.0), *end),
+        "c": (*begun, (Phase.STARTING, 80_000.0), *clock_set_back, *end),
+    }
+    try:
+        for ident, events in stories.items():
+            await journal.add_deployment(DeploymentRow(ident, START, "tiny", "sandbox", "", 0))
+            for recorded in told(ident, "tiny", *events):
+                await journal.append(recorded)
+        past = await history.phase_times(journal, ["sandbox"], "now")
+        assert [times[Phase.STARTING] for _model, times in past] == [8.0, 13.0, 13.0]
+        known = await history.attempts(journal, "sandbox")
+        assert all(each.setup_s is not None and each.setup_s < 200 for each in known)
+    finally:
+        await journal.aclose()
+
+
 async def test_phases_are_read_from_the_journal_and_failed_ones_left_out(tmp_path: Path) -> None:
     journal = await Journal.open(tmp_path / "journal.db")
     served = (

@@ -6,7 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from gdl.domain.phase import Phase
@@ -115,6 +115,9 @@ def _begun(model: str, data: dict[str, Any]) -> PastAttempt:
 
 
 def _go_on(attempt: PastAttempt, kind: str, at: str, told: Any) -> None:
+    if kind in _END_A_WAIT and attempt.asked_at is not None:
+        attempt.waited_s += _between(attempt.asked_at.isoformat(), at).total_seconds()
+        attempt.asked_at = None
     match kind:
         case "session_rented":
             # Attached again: its set-up was another deployment's.
@@ -129,14 +132,20 @@ def _go_on(attempt: PastAttempt, kind: str, at: str, told: Any) -> None:
                 attempt.setup_s = max(took.total_seconds() - attempt.waited_s, 0.0)
         case "choice_awaited":
             attempt.asked_at = datetime.fromisoformat(at)
-        case "choice_made" if attempt.asked_at is not None:
-            attempt.waited_s += (datetime.fromisoformat(at) - attempt.asked_at).total_seconds()
-            attempt.asked_at = None
         case "attempt_failed":
             attempt.failed = str(told or "")
         case "bench_finished":
             if isinstance(told, int | float) and told > 0:
                 attempt.tokens_per_s.append(float(told))
+
+
+_END_A_WAIT = frozenset({"choice_awaited", "choice_made", "phase_changed"})
+"""No choice is made where the process that asked is gone; what took over asks again, or goes on."""
+
+
+def _between(since: str, until: str) -> timedelta:
+    """Not negative, whatever the clock did."""
+    return max(datetime.fromisoformat(until) - datetime.fromisoformat(since), timedelta())
 
 
 _PASSED = (
@@ -165,6 +174,13 @@ async def phase_times(
     found: list[tuple[str, dict[Phase, float]]] = []
     model, entered, asked = "", ("", ""), ""
     for row in rows:
+        if asked and row["type"] in _END_A_WAIT:
+            # Whoever was waited for, it was not the phase's work.
+            phase, since = entered
+            if phase:
+                began = datetime.fromisoformat(since) + _between(asked, row["at"])
+                entered = (phase, began.isoformat())
+            asked = ""
         if row["type"] == "deployment_planned":
             model, entered = str(row["model"] or ""), ("", "")
         elif row["type"] == "attempt_started":
@@ -172,13 +188,6 @@ async def phase_times(
             entered, asked = ("", ""), ""
         elif row["type"] == "choice_awaited":
             asked = row["at"]
-        elif row["type"] == "choice_made" and asked:
-            # Whoever was waited for, it was not the phase's work.
-            waited = datetime.fromisoformat(row["at"]) - datetime.fromisoformat(asked)
-            phase, since = entered
-            if phase:
-                entered = (phase, (datetime.fromisoformat(since) + waited).isoformat())
-            asked = ""
         elif row["type"] == "session_rented" and row["since"] and found:
             # Attached again: nothing was set up.
             found[-1], entered = (model, {}), ("", "")
