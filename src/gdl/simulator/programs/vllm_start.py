@@ -21,7 +21,7 @@ from typing import Any
 from .vllm_api import LABEL, Api, Served
 from .vllm_engine import LOADING, STARTING, EngineFault
 from .vllm_host import Host
-from .vllm_longest import USUAL, own_longest, too_long
+from .vllm_longest import USUAL, own_longest, shortened, too_long
 from .vllm_parsers import CALLS, WORDS, Parsers
 from .vllm_script import Script
 
@@ -205,12 +205,7 @@ class Start:
         free = max(0.9 * total - self.weights_gib / self.gpus - 0.7, 0.5)
         tokens = int(free * self.gpus * 2**30 / max(16_000 * self.weights_gib, 8_000))
         if self.options.max_model_len < 0 and 0 < tokens < self.longest:
-            told = f"reduced from {self.longest} to {tokens} to fit in available KV cache memory"
-            say(
-                f"Auto-fit max_model_len: {told} ({free:.2f} GiB GPU)",
-                engine,
-                "kv_cache_utils.py:9",
-            )
+            say(shortened(self.longest, tokens, free), engine, "kv_cache_utils.py:9")
             self.longest = tokens
         longest = self.longest
         # As many at a time as the KV cache holds, at the length that requests usually have.
