@@ -68,6 +68,8 @@ def test_the_keys_that_come_with_it_do_not_clash() -> None:
         ({"offers.model": "r", "offers.refresh": "m"}, []),
         ({"deployment.retry": "ctrl+q"}, ["ctrl+q is used for both app.quit_anywhere and"]),
         ({"table.down": "n"}, []),
+        ({"app.jump": "f11,J"}, ["J could not be typed any more: it would always be app.jump"]),
+        ({"app.jump": "f11", "app.larger": "J"}, []),
     ],
 )
 def test_what_clashes(keys: dict[str, str], told: list[str]) -> None:

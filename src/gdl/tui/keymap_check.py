@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from textual.binding import Binding
 from textual.dom import DOMNode
+from textual.keys import key_to_character
 from textual.theme import BUILTIN_THEMES
 
 from gdl.domain.errors import UsageError
@@ -17,8 +18,9 @@ from gdl.tui.themes import HIGH_CONTRAST
 
 
 def problems(app: type[DOMNode], keys: Mapping[str, str]) -> list[str]:
-    """What is wrong with these keys, in words: ids that no binding has, and keys that two actions
-    of one place would share. Only what the user changed is complained about. app: its class."""
+    """What is wrong with these keys, in words: ids that no binding has, keys that two actions of
+    one place would share, and those that could not be typed any more. Only what the user
+    changed is complained about. app: its class."""
     found_in = [(place, list(own_bindings(place))) for place in places(app)]
     known = {binding.id for _place, bindings in found_in for binding in bindings}
     found = [f"[keys]: there is no action {name}" for name in keys if name not in known]
@@ -26,6 +28,7 @@ def problems(app: type[DOMNode], keys: Mapping[str, str]) -> list[str]:
     for number, (_place, bindings) in enumerate(found_in):
         together = bindings if number == 0 else [*bindings, *everywhere]
         found += _clashes(together, keys)
+        found += _untypable(bindings, keys)
     return list(dict.fromkeys(found))
 
 
@@ -60,6 +63,15 @@ def _clashes(bindings: Sequence[Binding], keys: Mapping[str, str]) -> Iterator[s
             other = taken.setdefault(key.strip(), name)
             if other != name and (name in keys or other in keys):
                 yield f"{key.strip()} is used for both {other} and {name}"
+
+
+def _untypable(bindings: Sequence[Binding], keys: Mapping[str, str]) -> Iterator[str]:
+    """What works before a field gets its key takes every character from the fields."""
+    for binding in bindings:
+        for key in keys.get(binding.id or "", "").split(",") if binding.priority else ():
+            typed = key_to_character(key.strip()) or ""
+            if typed.isprintable() and typed:
+                yield f"{key.strip()} could not be typed any more: it would always be {binding.id}"
 
 
 def own_bindings(place: type[DOMNode]) -> Iterator[Binding]:
