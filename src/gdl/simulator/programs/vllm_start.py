@@ -138,7 +138,9 @@ class Start:
         }
         say(f"non-default args: {shown}", place="api_utils.py:286")
         say("Resolved architecture: LlamaForCausalLM", place="model.py:733")
-        if words := too_long(self.longest, self.own_longest):
+        # The log of a fault is that of another model, and so is the context that it calls for.
+        own = None if self.host.facts["server"] else self.own_longest
+        if words := too_long(self.longest, own):
             plain(f"(APIServer pid={os.getpid()})   Value error, {words}")
             sys.stderr.flush()
             os._exit(1)
