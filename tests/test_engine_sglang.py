@@ -33,6 +33,7 @@ from gdl.engines.sglang.recipes import recipe_of
 from gdl.orchestrator.leasing.model_lookup import found, known
 from gdl.orchestrator.leasing.requirements import resolved
 from gdl.settings import Engine, Install, Settings
+from gdl.simulator.programs.sglang_start import too_long
 from test_sandbox_cli import gdl
 
 DATA = Path(__file__).parent / "data" / "engine"
@@ -283,6 +284,15 @@ def test_its_failures_are_explained(line: str, rule: str) -> None:
     log = ["[2026-11-28 23:19:31] server_args={'model_path': 'x'}", line]
     best = diagnose(rule_set(("sglang", SGLANG.rules())), log)
     assert best is not None and best.rule == rule
+
+
+def test_a_context_that_is_too_long_is_refused_as_by_sglang_and_can_be_lowered() -> None:
+    words = too_long(99_999, 8192)
+    assert not too_long(8192, 8192) and not too_long(99_999, None)
+    log = ["[2026-11-28 23:19:31] server_args={'model_path': 'x'}", f"ValueError: {words}"]
+    best = diagnose(rule_set(("sglang", SGLANG.rules())), log)
+    assert best.rule == "sglang-context"
+    assert best.action.words == "start again with --context-length 8192"
 
 
 # -- its memory ------------------------------------------------------------------------------------

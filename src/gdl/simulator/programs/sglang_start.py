@@ -97,6 +97,9 @@ def load(options: argparse.Namespace, host: Host) -> None:
     say(f"server_args={shown}")
     if fault.get("at") == "arguments":
         fail(fault)
+    if words := too_long(options.context_length, own_longest(options.model_path)):
+        plain(f"ValueError: {words}")
+        os._exit(1)
     gpus = max(options.tp_size, 1)
     total = host.facts["memory_mib"] / 1024
     weights = parameters_b(options.model_path) * 2 / 1.0737 / gpus
@@ -139,6 +142,18 @@ def load(options: argparse.Namespace, host: Host) -> None:
         f"context_len={_longest(options)}, available_gpu_mem=2.11 GB"
     )
     host.mark("memory", f"{int(host.facts['memory_mib'] * 0.9)}\n")
+
+
+def too_long(asked: int, own: int | None) -> str:
+    """Why SGLang 0.5 does not start with that context; "" where it does."""
+    allowed = os.environ.get("SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN") in ("1", "true")
+    if own is None or asked <= own or allowed:
+        return ""
+    return (
+        f"Warning: User-specified context_length ({asked}) is greater than the derived "
+        f"context_length ({own}). This may lead to incorrect model outputs or CUDA errors. To allow"
+        " overriding this maximum, set the env var SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN=1"
+    )
 
 
 def _longest(options: argparse.Namespace) -> int:
