@@ -41,7 +41,7 @@ TOKENS = 32
 KEY_NAME = "OPENAI_API_KEY"
 COUNTERS = ("prompt_tokens", "prompt_seconds", "tokens_predicted", "tokens_predicted_seconds")
 MILESTONES = ("environment", "installed gdl-tui", "installed engine", "serving", "answer")
-INSTALL = ("pip", "install", "-q", "--no-compile")
+INSTALL = ("pip", "install", "-q")
 """As the README has it."""
 
 

@@ -226,7 +226,7 @@ def test_the_readme_is_a_way_in_and_not_a_manual() -> None:
     setup = "    python3 -m venv .venv && .venv/bin/pip install -q"
     assert f"{setup} -e '.[test]' && .venv/bin/pytest" in lines
     first = "gdl-tui deploy smollm2-135m --backend local --bench --destroy"
-    assert f"{setup} --no-compile . && .venv/bin/{first}" in lines
+    assert f"{setup} . && .venv/bin/{first}" in lines
 
 
 def test_the_pages_are_all_linked_from_the_readme() -> None:
