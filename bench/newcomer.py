@@ -128,6 +128,7 @@ def watch(terminal: Terminal) -> None:
     """An offer that is waited for, and rented when it is there."""
     terminal.enter('gdl-tui watch "3090 price<0.30" --model tinyllama --rent --backend sandbox')
     terminal.until("press Ctrl-C to end")
+    terminal.until("SERVING")
     terminal.type("C-c")
     terminal.until(r"release .*\?|\[[yY]/[nN]\]")
     terminal.enter("y")
