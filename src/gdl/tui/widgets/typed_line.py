@@ -16,9 +16,11 @@ async def in_turn(line: Widget, event: Key) -> bool:
     bound = line.screen.active_bindings.get(event.key)
     if bound is None or bound.node is not line or not bound.enabled:
         return False
+    # One that does nothing here, such as to scroll a single line, is left to who has the key next.
+    if not await line.app.run_action(bound.binding.action, default_namespace=line):
+        return False
     event.stop()
     event.prevent_default()
-    await line.run_action(bound.binding.action)
     return True
 
 
