@@ -58,7 +58,7 @@ class PastAttempt:
     download_gb: float = 0.0
     backend: str = ""
     image: str = ""
-    asked_at: datetime | None = None
+    asked_at: str = ""
     waited_s: float = 0.0
 
     @property
@@ -115,9 +115,9 @@ def _begun(model: str, data: dict[str, Any]) -> PastAttempt:
 
 
 def _go_on(attempt: PastAttempt, kind: str, at: str, told: Any) -> None:
-    if kind in _END_A_WAIT and attempt.asked_at is not None:
-        attempt.waited_s += _between(attempt.asked_at.isoformat(), at).total_seconds()
-        attempt.asked_at = None
+    if kind in _END_A_WAIT and attempt.asked_at:
+        attempt.waited_s += _between(attempt.asked_at, at).total_seconds()
+        attempt.asked_at = ""
     match kind:
         case "session_rented":
             # Attached again: its set-up was another deployment's.
@@ -131,7 +131,7 @@ def _go_on(attempt: PastAttempt, kind: str, at: str, told: Any) -> None:
                 took = datetime.fromisoformat(at) - attempt.rented_at
                 attempt.setup_s = max(took.total_seconds() - attempt.waited_s, 0.0)
         case "choice_awaited":
-            attempt.asked_at = datetime.fromisoformat(at)
+            attempt.asked_at = at
         case "attempt_failed":
             attempt.failed = str(told or "")
         case "bench_finished":
