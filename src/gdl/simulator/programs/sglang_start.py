@@ -18,7 +18,7 @@ from typing import Any
 from .vllm_api import LABEL, Api, Served
 from .vllm_host import Host
 from .vllm_http import Request, respond
-from .vllm_longest import USUAL, own_longest
+from .vllm_longest import USUAL, at_most, own_longest
 from .vllm_metrics import Metrics
 from .vllm_parsers import Parsers
 from .vllm_script import Script
@@ -97,7 +97,7 @@ def load(options: argparse.Namespace, host: Host) -> None:
     say(f"server_args={shown}")
     if fault.get("at") == "arguments":
         fail(fault)
-    if words := too_long(options.context_length, own_longest(options.model_path)):
+    if words := too_long(options.context_length, at_most(options.model_path, host)):
         plain(f"ValueError: {words}")
         os._exit(1)
     gpus = max(options.tp_size, 1)

@@ -9,6 +9,8 @@ import json
 import os
 from pathlib import Path
 
+from .vllm_host import Host
+
 USUAL = 4096
 """Of a model that nobody knows, such as one on the machine's disk."""
 
@@ -21,6 +23,12 @@ def own_longest(model: str) -> int | None:
         if any(wanted == ident.casefold() for ident in ids):
             return int(tokens)
     return None
+
+
+def at_most(model: str, host: Host) -> int | None:
+    """Tokens that a server on this machine takes; None for no limit. The log of a fault is that of
+    another model, and so is the context that it calls for."""
+    return None if host.facts["server"] else own_longest(model)
 
 
 def too_long(asked: int, own: int | None) -> str:

@@ -21,7 +21,7 @@ from typing import Any
 from .vllm_api import LABEL, Api, Served
 from .vllm_engine import LOADING, STARTING, EngineFault
 from .vllm_host import Host
-from .vllm_longest import USUAL, own_longest, shortened, too_long
+from .vllm_longest import USUAL, at_most, own_longest, shortened, too_long
 from .vllm_parsers import CALLS, WORDS, Parsers
 from .vllm_script import Script
 
@@ -98,9 +98,8 @@ class Start:
         self.weights_gib = parameters_b(options.model) * 2 / 1.0737
         self.gpus = max(options.tensor_parallel_size, 1)
         self.seats = 1
-        self.own_longest = own_longest(options.model)
         asked = options.max_model_len
-        self.longest: int = asked if asked > 0 else self.own_longest or USUAL
+        self.longest: int = asked if asked > 0 else own_longest(options.model) or USUAL
         self.engine_fault = EngineFault(self.fault, host)
 
     def run(self, verify: bool) -> socket.socket:
@@ -138,9 +137,7 @@ class Start:
         }
         say(f"non-default args: {shown}", place="api_utils.py:286")
         say("Resolved architecture: LlamaForCausalLM", place="model.py:733")
-        # The log of a fault is that of another model, and so is the context that it calls for.
-        own = None if self.host.facts["server"] else self.own_longest
-        if words := too_long(self.longest, own):
+        if words := too_long(self.longest, at_most(self.options.model, self.host)):
             plain(f"(APIServer pid={os.getpid()})   Value error, {words}")
             sys.stderr.flush()
             os._exit(1)
