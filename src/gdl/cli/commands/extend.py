@@ -63,18 +63,18 @@ def extend(
 
 async def _agree(orchestrator: OrchestratorApi, ident: str, hours: int, said: Consent) -> None:
     """Ask whether to pay for these hours. Raises Cancelled, UsageError."""
-    from gdl.domain.errors import UsageError
     from gdl.domain.money import dollars
+    from gdl.orchestrator.api.session_ids import refuse_over
     from gdl.presentation.lines import plain
     from gdl.presentation.money import hourly
 
     if said.given or not costs(orchestrator):
         return
     row = await row_of(orchestrator.sessions, ident)
-    if row is not None and row.session.terminal:
-        raise UsageError(f"session {row.session.id} is over", "deploy again")
-    if row is not None and row.session.price_per_hour <= 0:
-        return
+    if row is not None:
+        refuse_over(row)
+        if row.session.price_per_hour <= 0:
+            return
     more = plural(hours, "hour")
     price = "at an unknown price"
     if row is not None:

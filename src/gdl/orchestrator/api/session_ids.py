@@ -40,6 +40,12 @@ def none_or_several(ident: str, found: Sequence[str], there: Sequence[str]) -> U
     return UsageError(f"no session {ident}", f"sessions: {known}; `gdl-tui sessions` shows all")
 
 
+def refuse_over(row: SessionRow) -> None:
+    """Raises UsageError for a session that has ended: nothing of it can be put off."""
+    if row.session.terminal:
+        raise UsageError(f"session {row.session.id} is over", "deploy again")
+
+
 def _names(row: SessionRow) -> tuple[str | None, ...]:
     """What a session is called by; two backends may have one of the same id."""
     return row.session.id, row.deployment_id, f"{row.session.backend}/{row.session.id}"

@@ -20,6 +20,7 @@ from gdl.domain.session import Session, SessionStatus
 from gdl.journal import fleets, guards, ledger, public_endpoints
 from gdl.journal.store import Journal
 from gdl.orchestrator.api.read_only import changing
+from gdl.orchestrator.api.session_ids import refuse_over
 from gdl.orchestrator.api.views import PublicRow, SessionRow, ShellCommand
 from gdl.orchestrator.endpoint.unpublish import LIMIT_S, unpublish
 from gdl.orchestrator.leasing.markets import Markets
@@ -82,8 +83,7 @@ class RentedSessions:
     @changing("extend")
     async def extend(self, ident: str, hours: int) -> datetime | None:
         row = await self._lookup.row(ident)
-        if row.session.terminal:
-            raise UsageError(f"session {row.session.id} is over", "deploy again")
+        refuse_over(row)
         rentals = await self._lookup.rentals_of(row.session)
         backend = self._markets.of(row.session.backend).backend
         await self._extended(rentals, f"asking for {hours} more hours")
