@@ -287,9 +287,7 @@ class Store:
 
     def bills(self, now: datetime) -> list[Bill]:
         """What costs money now: our deployments first, then other sessions of ours."""
-        gone = {r.session.id for r in self.sessions if r.ended and not r.doubt}
-        ends = {r.session.id: r.session.expires_at for r in self.sessions}
-        spent = {r.session.id: r.spent_at for r in self.sessions}
+        rows = {row.session.id: row for row in self.sessions}
         seen: set[str] = set()
         bills = []
         for followed in self.deployments.values():
@@ -300,22 +298,26 @@ class Store:
                 seen.add(attempt.session_id)
             if followed.state.billing not in BILLS or attempt.price_per_hour <= 0:
                 continue
-            if attempt.session_id in gone:
+            listed = rows.get(attempt.session_id or "")
+            if listed is not None and listed.ended and not listed.doubt:
                 continue
             certain = followed.state.billing is Billing.ACTIVE
             spec = followed.state.spec
             cost = followed.state.cost(now) + (spec.spent_before if spec else 0.0)
-            limit = spec.max_spend if spec else None
-            told = (attempt.expires_at, ends.get(attempt.session_id or ""))
-            # It may have been put off from elsewhere; nothing makes it earlier.
+            told = (attempt.expires_at, listed.session.expires_at if listed is not None else None)
+            # It may have been put off from elsewhere; only a limit makes it earlier.
             until = max((each for each in told if each is not None), default=None)
-            early = [spent.get(attempt.session_id or "")]
-            if spec is not None and (spec.member or followed.state.finished) and early == [None]:
-                limit = None  # of the whole fleet; or nobody keeps to it any more
+            guarded = listed.spent_at if listed is not None else None
+            limit = None
+            if spec is not None and (guarded or not (spec.member or followed.state.finished)):
+                # Without a guard a replica's is the fleet's, and nobody keeps to one afterwards.
+                limit = spec.max_spend
+            spent = None
             if limit is not None:
                 left = max(limit - cost, 0.0) / attempt.price_per_hour
-                early.append(now + timedelta(hours=min(left, _LONGEST_HOURS)))
-            until = min((each for each in (until, *early) if each is not None), default=None)
+                spent = now + timedelta(hours=min(left, _LONGEST_HOURS))
+            ends = (each for each in (until, guarded, spent) if each is not None)
+            until = min(ends, default=None)
             bills.append(Bill(attempt.price_per_hour, cost, until, certain, limit))
         for row in self.sessions:
             session = row.session
