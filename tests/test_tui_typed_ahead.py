@@ -6,15 +6,17 @@ import asyncio
 from typing import Any
 
 import pytest
-from textual.events import Key
+from textual.events import Key, MouseDown, MouseUp
+from textual.geometry import Offset
 from textual.pilot import Pilot
 from textual.screen import Screen
 
+from gdl.tui.app import GdlApp
 from gdl.tui.screens.deploy_dialog import DeployDialog
 from gdl.tui.screens.deployment import DeploymentScreen
 from gdl.tui.screens.dialogs import Confirm, QuitDialog
 from gdl.tui.screens.offers import OffersScreen
-from tui_pilot import SIZE, choose, loaded, screen_text, show, until
+from tui_pilot import SIZE, choose, loaded, screen_text, show, shows, until
 from tui_support import make_app, to_serving
 
 TOLD = "typed before the question: ignored"
@@ -72,3 +74,49 @@ async def test_escape_typed_ahead_is_taken() -> None:
         await typed_ahead(pilot, "enter", DeployDialog, "escape")
         await until(pilot, lambda: isinstance(app.screen, OffersScreen))
     assert not orchestrator.specs
+
+
+def press_mouse(pilot: Pilot[Any], at: Offset) -> None:
+    """As the terminal tells it: the pilot's own clicks pass by the application."""
+    for kind in (MouseDown, MouseUp):
+        pilot.app.post_message(kind(None, at.x, at.y, 0, 0, 1, False, False, False))
+
+
+async def test_the_second_half_of_a_double_click_rents_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app, orchestrator = make_app()
+    monkeypatch.setattr(GdlApp, "CLICK_CHAIN_TIME_THRESHOLD", 3600)
+    async with app.run_test(size=SIZE, notifications=True) as pilot:
+        await loaded(pilot)
+        await choose(pilot, "qwen2.5-0.5b")
+        yes = await place_of_yes(pilot)
+        press_mouse(pilot, yes)
+        await pilot.press("enter")
+        await drawn(pilot)
+        press_mouse(pilot, yes)
+        await pilot.press("plus")
+        await until(pilot, shows(app, "3 h at"))
+        assert isinstance(app.screen, DeployDialog) and not orchestrator.specs
+        monkeypatch.setattr(GdlApp, "CLICK_CHAIN_TIME_THRESHOLD", 0)
+        press_mouse(pilot, yes)
+        await until(pilot, lambda: isinstance(app.screen, DeploymentScreen))
+    assert len(orchestrator.specs) == 1
+
+
+async def place_of_yes(pilot: Pilot[Any]) -> Offset:
+    """Where a click would rent, while the plan is shown."""
+    await pilot.press("enter")
+    await drawn(pilot)
+    yes = pilot.app.screen.query_one("#deploy").region.offset + Offset(2, 1)
+    await pilot.press("escape")
+    await until(pilot, lambda: isinstance(pilot.app.screen, OffersScreen))
+    return yes
+
+
+async def drawn(pilot: Pilot[Any]) -> None:
+    def is_drawn() -> bool:
+        shown = pilot.app.screen
+        return isinstance(shown, DeployDialog) and shown.drawn_at is not None
+
+    await until(pilot, is_drawn)

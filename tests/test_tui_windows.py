@@ -14,6 +14,8 @@ from textual.widgets import Static
 from gdl.domain.fleet_view import FleetView
 from gdl.tui.screens.modal import Modal
 from gdl.tui.screens.offers import OffersScreen
+from gdl.tui.screens.spending import SpendingScreen
+from gdl.tui.screens.watch_dialog import WatchDialog
 from gdl.tui.widgets.log_view import LogView
 from test_tui_fleet import fleet
 from tui_pilot import SIZE, loaded, screen_text, show, until
@@ -96,7 +98,29 @@ async def test_the_help_of_a_line_to_type_in_has_no_keys_that_scroll_it() -> Non
         await pilot.press("slash", "f1")
         await until(pilot, lambda: "Esc closes" in screen_text(app))
         text = screen_text(app)
-        assert "Move cursor left a word" in text and "Scroll Up" not in text
+        assert "Move cursor left a word" in text and "Scroll up" not in text
+
+
+async def test_a_window_tells_its_keys_too() -> None:
+    app, _orchestrator = make_app()
+    async with app.run_test(size=(120, 60)) as pilot:
+        await loaded(pilot)
+        await pilot.press("f8")
+        await until(pilot, lambda: isinstance(app.screen, SpendingScreen))
+        await pilot.press("question_mark")
+        await until(pilot, lambda: "In this window" in screen_text(app))
+        assert "By month: The last 12 months" in screen_text(app)
+        await pilot.press("f1")
+        await until(pilot, lambda: isinstance(app.screen, SpendingScreen))
+        await pilot.press("escape", "w")
+        await until(pilot, lambda: isinstance(app.screen, WatchDialog))
+        await pilot.press("question_mark")
+        assert isinstance(app.screen, WatchDialog), "it can be typed there"
+        await pilot.press("f1")
+        await until(pilot, lambda: "Watch for an offer" not in screen_text(app))
+        await until(pilot, lambda: "In this window" in screen_text(app))
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, WatchDialog))
 
 
 async def test_the_keys_of_a_log_that_is_not_shown_do_nothing() -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import App, SuspendNotSupported, SystemCommand
 from textual.binding import BindingType
-from textual.events import Click, Key
+from textual.events import Click, Event, InputEvent, Key, MouseUp
 from textual.screen import Screen, SystemModalScreen
 
 from gdl.domain.errors import GdlError, UsageError
@@ -22,6 +22,7 @@ from gdl.tui.deployment_feed import DeploymentFeed
 from gdl.tui.legible import Legible
 from gdl.tui.remembered import Remembered
 from gdl.tui.screen_registry import MAIN_SCREENS, style_sheets, window
+from gdl.tui.screens.modal import Question
 from gdl.tui.themes import HIGH_CONTRAST
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class GdlApp(App[None]):
         self.feed = DeploymentFeed(self, self)
         self.connected = self.handed_over = False
         self.terminal: TerminalDriver | None = None
+        self._click: MouseUp | None = None  # the last one
         if orchestrator is not None and settings is not None:
             self.connect(orchestrator, settings)
         self.version = version
@@ -252,12 +254,9 @@ class GdlApp(App[None]):
         self.open_window(name)
 
     def action_help(self) -> None:
-        from gdl.tui.screens.base import GdlScreen
-        from gdl.tui.screens.help import HelpScreen, keys_of
+        from gdl.tui.screens.help import toggle_help
 
-        shown = self.screen
-        more = shown.explained() if isinstance(shown, GdlScreen) else None
-        self.push_screen(HelpScreen(keys_of(shown), more))
+        toggle_help(self)
 
     def action_commands(self) -> None:
         """As people are used to from k9s and vi. No binding of Textual's own action: Textual gives
@@ -304,6 +303,17 @@ class GdlApp(App[None]):
             self.say("in a browser there is no shell to go back to")
         else:
             self.action_suspend_process()
+
+    async def on_event(self, event: Event) -> None:
+        """All input comes in here. A question takes none that was meant for what it hides."""
+        if isinstance(event, InputEvent) and not event.is_forwarded:
+            shown = self.screen
+            if isinstance(shown, Question) and not shown.is_answered_by(event, self._click):
+                shown.tell_ignored(event)
+                return
+            if isinstance(event, MouseUp):
+                self._click = event
+        await super().on_event(event)
 
     def on_key(self, event: Key) -> None:
         """A key that is offered and does nothing says why."""

@@ -9,16 +9,16 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from gdl.presentation.lines import plain
+from gdl.tui.screens.modal import Modal
 
 _TAKEN, _LEFT = "[x]", "[ ]"
 
 
-class ChooseSeveral(ModalScreen[tuple[str, ...]]):
+class ChooseSeveral(Modal[tuple[str, ...]]):
     """The words that were marked, or the one under the cursor where none was; none when it is
     cancelled."""
 

@@ -9,12 +9,11 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Button, OptionList, Static
 from textual.widgets.option_list import Option
 
 from gdl.presentation.lines import plain
-from gdl.tui.screens.modal import Question, Title
+from gdl.tui.screens.modal import Modal, Question, Title
 from gdl.tui.widgets.fields import Fields, fields_table
 from gdl.tui.widgets.scroll import Scroll
 
@@ -63,7 +62,7 @@ class Confirm(Question[bool]):
         self.dismiss(event.button.id == "yes")
 
 
-class Choose(ModalScreen[str | None]):
+class Choose(Modal[str | None]):
     """One of a few words; None when nothing is chosen."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -85,7 +84,7 @@ class Choose(ModalScreen[str | None]):
         self.dismiss(self._words[event.option_index])
 
 
-class Details(ModalScreen[None]):
+class Details(Modal[None]):
     """Everything about one thing, as names and values."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -105,7 +104,7 @@ class Details(ModalScreen[None]):
             yield Static("Esc closes", classes="dialog-note")
 
 
-class QuitProgress(ModalScreen[None]):
+class QuitProgress(Modal[None]):
     """Shown while machines are released before the program ends."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -9,16 +9,16 @@ from typing import ClassVar, TypeVar
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
-from textual.screen import ModalScreen
 from textual.widget import Widget
 from textual.widgets import Button, Input, Static
 
+from gdl.tui.screens.modal import Modal
 from gdl.tui.widgets.live_text import LiveText
 
 Result = TypeVar("Result")
 
 
-class FieldsDialog(ModalScreen[Result | None]):
+class FieldsDialog(Modal[Result | None]):
     """Dismissed with what was typed, or None. Enter in a field takes it, Escape cancels: a subclass
     binds that to `answer(False)`, yields its `fields`, and reads them in `typed`."""
 

@@ -7,16 +7,17 @@ from typing import ClassVar
 
 from rich.table import Table
 from rich.text import Text
-from textual.app import ComposeResult
+from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.dom import DOMNode
-from textual.screen import ModalScreen, Screen
+from textual.screen import Screen, SystemModalScreen
 from textual.widget import Widget
 from textual.widgets import Static
 
 from gdl.domain.lazy_dataclass import dataclass
 from gdl.tui.screens.base import GdlScreen
+from gdl.tui.screens.modal import Modal
 from gdl.tui.widgets.scroll import Scroll
 
 _LEGEND = (
@@ -37,22 +38,24 @@ class Key:
 def keys_of(screen: Screen[object]) -> list[tuple[str, list[Key]]]:
     """(heading, keys) from the focused widget outwards; keys of one action are joined."""
     app = screen.app
-    groups: dict[str, dict[str, Key]] = {"In this pane": {}, "On this screen": {}, "Everywhere": {}}
+    here = "In this window" if screen.is_modal else "On this screen"
+    groups: dict[str, dict[str, Key]] = {here: {}, "In this pane": {}, "Everywhere": {}}
     for node, binding, enabled, tooltip in screen.active_bindings.values():
         if not binding.description or binding.system or _scrolls_nothing(node, binding):
             continue
-        if node is app or (node is screen and binding.id is None):
+        if node is app or (node is screen and binding.id is None) or binding.action == "app.help":
             group = groups["Everywhere"]
-        elif isinstance(node, GdlScreen):
-            group = groups["On this screen"]
+        elif node is screen:
+            group = groups[here]
         else:
             group = groups["In this pane"]
         shown = app.get_key_display(binding)
         if (known := group.get(binding.action)) is not None:
             shown = f"{known.keys} {shown}"
-        group[binding.action] = Key(shown, binding.description, tooltip, enabled, binding.id or "")
-    order = ("On this screen", "In this pane", "Everywhere")
-    return [(title, list(groups[title].values())) for title in order if groups[title]]
+        # Textual writes its own in two ways.
+        name = binding.description if binding.id else binding.description.capitalize()
+        group[binding.action] = Key(shown, name, tooltip, enabled, binding.id or "")
+    return [(title, list(keys.values())) for title, keys in groups.items() if keys]
 
 
 def _scrolls_nothing(node: DOMNode, binding: Binding) -> bool:
@@ -65,9 +68,9 @@ def _scrolls_nothing(node: DOMNode, binding: Binding) -> bool:
     )
 
 
-class HelpScreen(ModalScreen[None]):
+class HelpScreen(Modal[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,question_mark,f1,q", "dismiss", "Close", id="help.close",
+        Binding("escape,question_mark,q", "dismiss", "Close", id="help.close",
                 tooltip="Go back to the screen"),
     ]  # fmt: skip
 
@@ -93,6 +96,16 @@ class HelpScreen(ModalScreen[None]):
                     yield Static(_meanings(lines))
                 yield Static(Text("\n".join(("", *_LEGEND)), "dim"))
             yield Static("↑↓ scroll · Esc closes · Ctrl+P finds any action", classes="dialog-note")
+
+
+def toggle_help(app: App[None]) -> None:
+    """Over the screen or window that is shown; asked for again, it goes."""
+    shown = app.screen
+    if isinstance(shown, HelpScreen):
+        shown.dismiss()
+    elif not isinstance(shown, SystemModalScreen):
+        more = shown.explained() if isinstance(shown, GdlScreen) else None
+        app.push_screen(HelpScreen(keys_of(shown), more))
 
 
 def _table(keys: Sequence[Key]) -> Table:

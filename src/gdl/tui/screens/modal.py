@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from textual.await_complete import AwaitComplete
-from textual.events import Key
+from textual.binding import Binding, BindingType
+from textual.events import InputEvent, Key, MouseEvent, MouseMove, MouseUp
 from textual.geometry import Region
 from textual.message import Message
 from textual.screen import ModalScreen
@@ -19,8 +20,14 @@ Result = TypeVar("Result")
 
 
 class Modal(ModalScreen[Result]):
-    """Its workers end before its widgets go, so that none looks for one that is not there; and none
-    begins afterwards, by a timer or a message that was on its way."""
+    """Every window is one. Its workers end before its widgets go, so that none looks for one that
+    is not there; and none begins afterwards, by a timer or a message that was on its way."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        # The keys of the application end at a window; only F1 works in all of them.
+        Binding("question_mark", "app.help", "Help", show=False, id="app.help",
+                tooltip="The keys that work here"),
+    ]  # fmt: skip
 
     _answered = False
 
@@ -49,21 +56,34 @@ class Title(Static):
 
 
 class Question(Modal[Result]):
-    """Something is spent or destroyed by its answer. It has a Title. A key pressed before that was
-    on the screen cannot have been the answer to it: only Esc is taken then."""
+    """Something is spent or destroyed by its answer. It has a Title. What came before that was on
+    the screen cannot have been the answer to it: only Esc is taken then. Nor can the second half of
+    a double click whose first half was on what the question came from."""
 
     _told = False
 
     @property
     def drawn_at(self) -> float | None:
-        """When the user could read it first, by the clock of the keys; None before."""
+        """When the user could read it first, by the clock of the input; None before."""
         return self.query_one(Title).drawn_at if self.query(Title) else None
 
-    def on_key(self, event: Key) -> None:
+    def is_answered_by(self, event: InputEvent, click: MouseUp | None) -> bool:
+        """Whether this can be meant for it. click: the last one before it, on whatever screen."""
+        if isinstance(event, MouseMove) or (isinstance(event, Key) and event.key == "escape"):
+            return True
         drawn_at = self.drawn_at
-        if event.key == "escape" or (drawn_at is not None and event.time >= drawn_at):
-            return
-        event.stop()
-        if not self._told:
+        if drawn_at is None or event.time < drawn_at:
+            return False
+        return not (
+            click is not None
+            and isinstance(event, MouseEvent)
+            and click.time < drawn_at
+            and click.screen_offset == event.screen_offset
+            and event.time - click.time <= self.app.CLICK_CHAIN_TIME_THRESHOLD
+        )
+
+    def tell_ignored(self, event: InputEvent) -> None:
+        """Of keys, and once. Who clicked sees what came up, and a toast would hide the buttons."""
+        if isinstance(event, Key) and not self._told:
             self._told = True
             context_of(self).say("typed before the question: ignored", severity="warning")

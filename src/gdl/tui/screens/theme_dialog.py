@@ -8,12 +8,13 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
+from gdl.tui.screens.modal import Modal
 
-class ThemeDialog(ModalScreen[str | None]):
+
+class ThemeDialog(Modal[str | None]):
     """Dismissed with the name of a theme, which is in force then; with None, the one from before
     is."""
 
