@@ -53,3 +53,25 @@ def test_an_early_decision_is_taken_once() -> None:
     decisions.early = AfterFailure.EXCLUDE
     assert decisions.take_early() is AfterFailure.EXCLUDE
     assert decisions.take_early() is None
+
+
+async def test_what_is_measured_before_it_is_held_open_ends_with_the_decision() -> None:
+    decisions = Decisions("d-1", will_hold=True)
+    with pytest.raises(UsageError, match="d-1 is VERIFYING, not held open"):
+        decisions.answer(AfterServing.RELEASE, "VERIFYING")
+    measuring = asyncio.create_task(decisions.unless_ended(asyncio.Event().wait()))
+    await asyncio.sleep(0)
+    decisions.answer(AfterServing.RELEASE, "SERVING")
+    await measuring
+    with pytest.raises(UsageError, match="not held open"):
+        decisions.answer(AfterServing.KEEP, "SERVING")
+    assert await decisions.after_serving(nothing) is AfterServing.RELEASE
+
+
+async def test_a_measurement_that_fails_undecided_says_so() -> None:
+    async def fails() -> None:
+        raise UsageError("no tokens")
+
+    decisions = Decisions("d-1", will_hold=True)
+    with pytest.raises(UsageError, match="no tokens"):
+        await decisions.unless_ended(fails())

@@ -26,7 +26,7 @@ from deployment_support import (
 from deployment_support import spec as any_spec
 from gdl.domain import events as ev
 from gdl.domain.change import Change
-from gdl.domain.decisions import AfterFailure
+from gdl.domain.decisions import AfterFailure, AfterServing
 from gdl.domain.offers import OfferQuery
 from gdl.domain.phase import Billing, Phase
 from gdl.domain.spec import DeploymentSpec
@@ -86,6 +86,17 @@ async def test_rent_serve_and_give_back_with_every_cent_accounted_for(sim: Simul
         creates = shopper.seen("POST", "/api/v1/sessions")
         assert len(creates) == 1 and "auto_retry" not in creates[0].body
     assert list((sim.folder / "data" / "keys").glob("*")) == []
+
+
+async def test_what_serves_is_given_back_while_it_is_still_measured(sim: Simulation) -> None:
+    async with market(sim) as (orchestrator, shopper):
+        ident = await orchestrator.deployments.deploy(spec(bench=True, after="hold"))
+        serves = lambda e: isinstance(e, ev.PhaseChanged) and e.phase is Phase.SERVING  # noqa: E731
+        await until(orchestrator, ident, serves)
+        await orchestrator.deployments.decide(ident, AfterServing.RELEASE)
+        events = await told(orchestrator, ident)
+        assert last(events).outcome == "released" and last(events).billing is Billing.RELEASED
+        assert not of_type(events, ev.BenchFinished) and shopper.billing() == []
 
 
 async def test_the_intent_is_on_disk_before_the_request_and_the_key_right_after(

@@ -828,4 +828,5 @@ async def test_first_screen_needs_no_other_screen() -> None:
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30
     )
-    assert done.stdout.strip() == "['gdl.tui.screens.base']"
+    # What all windows are, and no window.
+    assert done.stdout.strip() == "['gdl.tui.screens.base', 'gdl.tui.screens.modal']"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 from gdl.domain.decisions import AfterFailure, AfterServing, Decision
 from gdl.domain.errors import UsageError
+from gdl.domain.phase import Phase
 
 Announce = Callable[[], Awaitable[None]]
 """Says that a decision is awaited; called when an answer would be heard."""
@@ -19,8 +21,13 @@ class Decisions:
     early: the decision on an attempt that had not failed yet, for what follows its end.
     """
 
-    def __init__(self, deployment_id: str) -> None:
+    def __init__(self, deployment_id: str, *, will_hold: bool = False) -> None:
+        """will_hold: whether what serves is held open, so that an AfterServing is heard as soon as
+        it serves: while it is still measured, too."""
         self._deployment_id = deployment_id
+        self._will_hold = will_hold
+        self._decided = asyncio.Event()
+        self._end: AfterServing | None = None
         self._serving: asyncio.Future[AfterServing] | None = None
         self._failure: asyncio.Future[AfterFailure] | None = None
         self.early: AfterFailure | None = None
@@ -35,7 +42,23 @@ class Decisions:
         """Whether an AfterFailure is awaited."""
         return self._failure is not None and not self._failure.done()
 
+    async def unless_ended(self, work: Coroutine[Any, Any, object]) -> None:
+        """What is done while it serves and is not held open yet; an AfterServing ends it."""
+        doing = asyncio.ensure_future(work)
+        deciding = asyncio.create_task(self._decided.wait())
+        try:
+            await asyncio.wait({doing, deciding}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (doing, deciding):
+                task.cancel()
+            await asyncio.gather(doing, deciding, return_exceptions=True)
+        if not self._decided.is_set():
+            doing.result()
+
     async def after_serving(self, announce: Announce) -> AfterServing:
+        """At once where that was decided before."""
+        if self._end is not None:
+            return self._end
         self._serving = asyncio.get_running_loop().create_future()
         try:
             await announce()
@@ -59,12 +82,17 @@ class Decisions:
         """phase: what the deployment does, to whoever comes at the wrong time. Raises UsageError
         when it does not wait for such a decision."""
         if isinstance(decision, AfterServing):
-            if self._serving is None or self._serving.done():
+            held = self._serving is not None and not self._serving.done()
+            will_be = self._will_hold and self._serving is None and phase == Phase.SERVING
+            if self._end is not None or not (held or will_be):
                 raise UsageError(
                     f"deployment {self._deployment_id} is {phase}, not held open",
                     "cancel it instead, which also releases the machine",
                 )
-            self._serving.set_result(decision)
+            self._end = decision
+            self._decided.set()
+            if self._serving is not None:
+                self._serving.set_result(decision)
         else:
             if self._failure is None or self._failure.done():
                 raise UsageError(

@@ -94,10 +94,10 @@ class Attempt:
         await self.while_it_lives(self.benchmark_if_wanted())
 
     async def benchmark_if_wanted(self) -> None:
-        """Unless that was done before."""
+        """Unless that was done before, and until the user decides what follows."""
         dep = self._deployment
         if dep.spec.bench and dep.state.benchmark is None:
-            await self.benchmark()
+            await dep.decisions.unless_ended(self.benchmark())
 
     async def while_it_lives(self, work: Coroutine[Any, Any, T]) -> T:
         """The result of `work`, unless the machine is gone: out of our reach, and over by its
