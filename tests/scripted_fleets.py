@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 from gdl.domain.errors import UsageError
@@ -13,7 +14,8 @@ from gdl.domain.fleet_view import FleetView
 
 
 class ScriptedFleets:
-    """known: what there is. history: the events of each. Orders and wishes are noted."""
+    """known: what there is. history: the events of each. ends: set when one that is released is
+    gone; at once where it is None. Orders and wishes are noted."""
 
     def __init__(self) -> None:
         self.known: list[FleetView] = []
@@ -21,6 +23,7 @@ class ScriptedFleets:
         self.ordered: list[tuple[str, FleetOrder]] = []
         self.wished: list[FleetSpec] = []
         self.resumed: list[str] = []
+        self.ends: asyncio.Event | None = None
 
     async def deploy(self, spec: FleetSpec) -> str:
         self.wished.append(spec)
@@ -46,6 +49,8 @@ class ScriptedFleets:
         return ident
 
     async def ended(self, ident: str) -> FleetView:
+        if self.ends is not None:
+            await self.ends.wait()
         return await self.view(ident)
 
     async def rows(self, *, past: bool = False) -> Sequence[FleetView]:

@@ -16,7 +16,7 @@ from gdl.conversations.files import SavedConversation
 from gdl.domain import events as ev
 from gdl.domain.chat import ChatOptions
 from gdl.domain.deployment import DeploymentState
-from gdl.domain.phase import Phase
+from gdl.domain.phase import Billing, Phase
 from gdl.domain.spec import DeploymentSpec
 from gdl.orchestrator.api.model_views import ModelRow
 from gdl.tui.screens.bid_dialog import BidDialog
@@ -123,6 +123,22 @@ def test_the_cost_of_an_attempt_has_its_place_in_the_narrowest_rail() -> None:
         followed_to(orchestrator, ident), START + timedelta(seconds=30), RailSize(26, brief=True)
     )
     assert "Cost of attempt 1 $0.00018\n" in told.plain
+
+
+def test_what_may_still_bill_costs_more_after_its_end() -> None:
+    orchestrator = ScriptedOrchestrator()
+    ident = orchestrator.begin(SPEC)
+    orchestrator.push(ident, 1, *renting())
+    orchestrator.push(ident, 25, *rented())
+    unproven = ev.AttemptFailed(1, Phase.CONNECTING, "release", "may still be billing", "look")
+    doubt = ev.BillingChanged(1, Billing.UNKNOWN, "s-1")
+    orchestrator.push(ident, 30, unproven, doubt, ev.PhaseChanged(1, Phase.FAILED))
+    end = ev.DeploymentFinished("failed", None, "m", "s-1", Billing.UNKNOWN, ())
+    orchestrator.push(ident, 31, end)
+    followed, size = followed_to(orchestrator, ident), RailSize(26, brief=True)
+    costs = [rail(followed, START + timedelta(seconds=s), size).plain for s in (31, 3625)]
+    assert "Cost of attempt 1 $0.00022\n" in costs[0]
+    assert "Cost of attempt 1    $0.13\n" in costs[1]
 
 
 async def test_a_column_in_which_nothing_is_said_leaves_its_place_to_others() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -164,6 +165,29 @@ async def test_all_are_released_together_after_a_question_and_the_proof_is_waite
         await answered(pilot, "D", "y")
         await until(pilot, shows(app, "all its machines are gone: confirmed"))
         assert orchestrator.fleets.ordered == [(fleet().id, End())]
+
+
+async def test_a_window_that_is_closed_does_not_keep_the_end_of_its_fleet_to_itself() -> None:
+    orchestrator = scripted(fleet())
+    orchestrator.fleets.ends = asyncio.Event()
+    app, _ = make_app(orchestrator)
+    async with app.run_test(size=SIZE, notifications=True) as pilot:
+        await opened(pilot)
+        await until(pilot, shows(app, "2 of 3 serve"))
+        await answered(pilot, "D", "y")
+        await until(pilot, shows(app, "releasing all"))
+        await pilot.press("escape")
+        await until(pilot, lambda: not isinstance(app.screen, FleetScreen))
+        orchestrator.fleets.known = [fleet(doubts=("s-2",))]
+        orchestrator.fleets.ends.set()
+        await until(pilot, shows(app, "s-2 may still be billing"))
+
+
+async def test_nothing_is_called_free_before_it_is_rented() -> None:
+    app, _ = make_app(scripted(fleet(wanted=0, serving=0, replicas=(), price_per_hour=0, cost=0)))
+    async with app.run_test(size=SIZE, notifications=True) as pilot:
+        await opened(pilot)
+        await until(pilot, shows(app, "being prepared, nothing rented, $0.00 so far"))
 
 
 async def test_a_release_without_proof_is_said_to_be_one() -> None:

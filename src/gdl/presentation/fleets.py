@@ -96,7 +96,11 @@ def _of_fleet(event: Event, state: FleetState) -> str:
 
 def summary(view: FleetView) -> str:
     """How a fleet is, in one line: replicas, money, speed."""
-    parts = [f"{view.serving} of {view.wanted} serve", hourly(view.price_per_hour)]
+    rented = any(replica.session_id for replica in view.replicas)
+    parts = [
+        f"{view.serving} of {view.wanted} serve" if view.wanted else "being prepared",
+        hourly(view.price_per_hour) if rented else "nothing rented",
+    ]
     parts.append(f"{dollars(view.cost)} so far")
     if view.tokens_per_s is not None:
         parts.append(f"{view.tokens_per_s:.0f} tokens/s")

@@ -16,7 +16,7 @@ from gdl.domain.fleet_orders import End, FleetOrder, Scale
 from gdl.domain.fleet_view import FleetView
 from gdl.presentation.lines import plain
 from gdl.presentation.words import plural
-from gdl.tui.context import context_of
+from gdl.tui.context import AppContext, context_of
 from gdl.tui.screens.base import Explains
 from gdl.tui.screens.dialogs import Confirm
 from gdl.tui.screens.modal import Modal
@@ -166,7 +166,7 @@ class FleetScreen(Explains, Modal[None]):
         note = "A machine is rented and set up, and gets requests once it serves."
         about = fleet_rows.growth(view, more)
         if await context_of(self).ask(Confirm("Add one replica?", about, note, "Add")):
-            await self._order(view, Scale(more), f"{plural(more, 'replica')} wished")
+            self._order(view, Scale(more), f"{plural(more, 'replica')} wished")
 
     @work(exclusive=True, group="dialog")
     async def action_shrink(self) -> None:
@@ -181,7 +181,7 @@ class FleetScreen(Explains, Modal[None]):
         about = fleet_rows.growth(view, fewer)
         dialog = Confirm("Remove one replica?", about, note, "Remove", destroys=True)
         if await context_of(self).ask(dialog):
-            await self._order(view, Scale(fewer), f"{plural(fewer, 'replica')} wished")
+            self._order(view, Scale(fewer), f"{plural(fewer, 'replica')} wished")
 
     @work(exclusive=True, group="dialog")
     async def action_release(self) -> None:
@@ -191,23 +191,20 @@ class FleetScreen(Explains, Modal[None]):
         title = f"Release this fleet of {plural(len(view.replicas), 'replica')}?"
         note = "All its machines are released, and everything on them is lost."
         dialog = Confirm(title, fleet_rows.fields(view), note, "Release", destroys=True)
-        if await context_of(self).ask(dialog) and await self._order(view, End(), "releasing all"):
-            self._await_end(view.id)
-
-    @work(group="ends")
-    async def _await_end(self, fleet_id: str) -> None:
         context = context_of(self)
-        try:
-            ended = await context.orchestrator.fleets.ended(fleet_id)
-        except GdlError as error:
-            context.report(error)
-            return
+        if await context.ask(dialog):
+            context.do(self._released(context, view.id), "all its machines are gone: confirmed")
+
+    async def _released(self, context: AppContext, fleet_id: str) -> None:
+        """Until that is proven, this window open or not. Raises GdlError."""
+        await context.orchestrator.fleets.order(fleet_id, End())
+        context.say("releasing all")
+        self.action_look()
+        ended = await context.orchestrator.fleets.ended(fleet_id)
+        self.action_look()
         if ended.doubts:
             doubtful = ", ".join(plain(each, 40) for each in ended.doubts)
-            context.say(f"not proven: {doubtful} may still be billing", severity="error")
-        else:
-            context.say("all its machines are gone: confirmed")
-        self.action_look()
+            raise GdlError(f"not proven: {doubtful} may still be billing", "see 4 Sessions")
 
     @work(exclusive=True, group="dialog")
     async def action_go_on(self) -> None:
@@ -222,14 +219,11 @@ class FleetScreen(Explains, Modal[None]):
             context.say("continuing the fleet")
         self.action_look()
 
-    async def _order(self, view: FleetView, what: FleetOrder, words: str) -> bool:
-        """Whether it was taken."""
+    def _order(self, view: FleetView, what: FleetOrder, words: str) -> None:
+        """What was agreed to is ordered, even where this window is closed at once."""
         context = context_of(self)
-        try:
-            await context.orchestrator.fleets.order(view.id, what)
-        except GdlError as error:
-            context.report(error)
-            return False
-        context.say(words)
+        context.do(self._ordered(context, view.id, what), words)
+
+    async def _ordered(self, context: AppContext, fleet_id: str, what: FleetOrder) -> None:
+        await context.orchestrator.fleets.order(fleet_id, what)
         self.action_look()
-        return True

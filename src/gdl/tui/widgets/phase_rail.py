@@ -19,7 +19,7 @@ from gdl.presentation.durations import clock_time
 from gdl.presentation.lines import plain
 from gdl.tui.engine_words import engine_of
 from gdl.tui.recent_samples import RecentSamples
-from gdl.tui.store import Followed
+from gdl.tui.store import BILLS, Followed
 from gdl.tui.widgets.grip import Grip
 from gdl.tui.widgets.meters import bar, sparkline
 from gdl.tui.widgets.scroll import Scroll
@@ -202,7 +202,7 @@ def _money(text: Text, followed: Followed, now: datetime, size: RailSize) -> Non
         return
     if not size.brief:
         text.append("\n")
-    clock = followed.clock(now)
+    clock = now if state.billing in BILLS else followed.clock(now)
     cost = dollars(attempt.cost(clock))
     _line(text, f"Cost of attempt {attempt.number}", cost, size.width, "")
     if len(state.attempts) > 1:
