@@ -332,6 +332,22 @@ def test_a_terminal_may_have_broken_a_line_in_a_word() -> None:
     assert "corrupted by it" in found.text
 
 
+@pytest.mark.parametrize(
+    "goes_on",
+    [
+        "Downloading numpy-2.3.5-cp312-cp312-manylinux_2_28_x86_64.whl (16.6 MB)",
+        "Requirement already satisfied: pip in ./venv/lib/python3.12/site-packages (25.3)",
+        "Resolved 161 packages in 1.27s",
+        "Fetching 12 files:   8%|8         | 1/12 [00:00<00:07,  1.42it/s]",
+    ],
+)
+def test_an_installer_that_goes_on_is_no_part_of_the_message(goes_on: str) -> None:
+    text = "\n".join((*trace("AssertionError"), goes_on))
+    assert [record.text for record in raised(text)] == ["AssertionError"]
+    text = "\n".join((*trace("ValueError: the first\n  and the second line"), goes_on))
+    assert [record.text for record in raised(text)] == ["ValueError: the first and the second line"]
+
+
 def test_how_far_it_came_and_how_it_ended() -> None:
     begun = [
         "(APIServer pid=1) INFO 11-01 10:00:00 [api_server.py:1] vLLM API server version 0.11.0",

@@ -59,6 +59,13 @@ _KEY = re.compile(r"'[^' ]+'")
 _TESTED = re.compile(r"E {3,}(?=\w)")
 """What pytest puts before an error."""
 _PROCESS = re.compile(r"Process \S+:$")
+_INSTALLS = re.compile(
+    r"\s*(?:(?:Collecting|Downloading|Downloaded|Building wheels?(?: for)?|Using cached) \S|"
+    r"(?:Requirement already satisfied|Installing collected packages|Looking in (?:indexes|links)): |"
+    r"Successfully (?:installed|built) |Preparing metadata \(|"
+    r"(?:Resolved|Prepared|Installed|Uninstalled|Audited) \d+ packages? in |Fetching \d+ files: )"
+)
+"""What pip, uv or the hub say of their progress: they go on beside what failed, or after it."""
 _SAYS = re.compile(r"\b(?:error|Error|ERROR|Exception|failed)\b.*: \w")
 """What stands before a traceback in its first line, and names the error already."""
 _WIDTH = 79
@@ -309,9 +316,10 @@ def _handed_on(record: Record, said: str) -> str:
 
 
 def _ends(record: Record, line: Line) -> bool:
-    """Whether a line cannot be of this error's message: another of the logger's, or the header of
-    a process."""
-    return line.stamp != record.line.stamp or _PROCESS.match(line.text) is not None
+    """Whether a line cannot be of this error's message: another of the logger's, the header of
+    a process, or an installer's."""
+    other = _PROCESS.match(line.text) or _INSTALLS.match(line.text)
+    return line.stamp != record.line.stamp or other is not None
 
 
 def _wrapped(before: Line, text: str) -> bool:
