@@ -11,7 +11,7 @@ from pathlib import Path
 FOLDER = Path(__file__).parent / "data" / "failures"
 STARTED_WELL = Path(__file__).parent / "data" / "engine" / "start-cpu.log"
 MANY_LINES, SOME_LINES = 10_000, 300
-"""What an excerpt is hidden in: those of public reports, and the others."""
+"""What an excerpt is hidden in."""
 _PARTING = "\n---\n"
 
 
@@ -49,16 +49,17 @@ def cases() -> list[Case]:
     return [load(path) for path in sorted(FOLDER.glob("*.txt"))]
 
 
-def variants(case: Case) -> Iterator[tuple[str, list[str]]]:
+def variants(case: Case, *, deep: bool = True) -> Iterator[tuple[str, list[str]]]:
     """(name, lines): alone, in the frame of vLLM's V1 engine (its own failures only), in the
-    middle of a long log, and of two workers whose lines alternate."""
+    middle of a log, and of two workers whose lines alternate. deep: public reports are hidden in
+    more lines than are looked at closely."""
     yield "alone", list(case.lines)
     if case.engine not in ("", "vllm"):
         # What is put around the others is vLLM's.
         return
     if case.engine:
         yield "framed", framed(case.lines)
-    count = MANY_LINES if case.source == "public report" else SOME_LINES
+    count = MANY_LINES if deep and case.source == "public report" else SOME_LINES
     yield "buried", buried(case.lines, count, random.Random(case.name))
     yield "interleaved", interleaved(case.lines, bool(case.engine))
 

@@ -13,6 +13,9 @@ from gdl.domain.remedies import RemedyKind
 from log_excerpts import LOGS
 
 CASES = cases()
+DEEP = [case for case in CASES if case.source == "public report" and case.engine in ("", "vllm")]
+SOME = 8
+"""Of how many one is looked for in a long log at every run; all of them by `-m soak`."""
 SOURCES = {"public report", "made for real", "wording"}
 ELSEWHERE = {RemedyKind.NEXT, RemedyKind.EXCLUDE_MACHINE, RemedyKind.EXCLUDE_PROVIDER}
 LEAST_CAUSES = 150
@@ -20,12 +23,25 @@ LEAST_CAUSES = 150
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_case_is_told_alone_framed_buried_and_interleaved(case: Case) -> None:
-    told = {}
-    for name, lines in variants(case):
-        scanner = Scanner(RULES)
-        scanner.feed(("\n".join(lines) + "\n").encode())
-        told[name] = explain(scanner, 1).rule
+    told = {name: rule_of(lines) for name, lines in variants(case, deep=False)}
     assert told == dict.fromkeys(told, case.rule)
+
+
+@pytest.mark.parametrize("case", DEEP[::SOME], ids=lambda case: case.name)
+def test_a_case_is_told_in_a_long_log(case: Case) -> None:
+    assert rule_of(dict(variants(case))["buried"]) == case.rule
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("case", DEEP, ids=lambda case: case.name)
+def test_every_case_is_told_in_a_long_log(case: Case) -> None:
+    assert rule_of(dict(variants(case))["buried"]) == case.rule
+
+
+def rule_of(lines: list[str]) -> str:
+    scanner = Scanner(RULES)
+    scanner.feed(("\n".join(lines) + "\n").encode())
+    return explain(scanner, 1).rule
 
 
 def test_every_rule_by_text_has_a_case_or_an_excerpt() -> None:

@@ -42,21 +42,29 @@ _TRACES = (
 )  # fmt: skip
 
 
-class Attention:
-    """Takes UTF-8 in pieces. lines: (number, line) of those to look at closely, in order.
+class Interest:
+    """What makes a line interesting; made once for rules, and shared by all logs they are asked
+    about.
 
     texts: what rules look for. marks: what tells of progress; such lines are kept alone.
     """
 
     def __init__(self, texts: Iterable[str], marks: Iterable[str]) -> None:
         # Later ones count: what is a rule's text is no mere trace.
-        self._weights = {
+        self.weights = {
             text.encode(): kind
             for kind, several in enumerate((marks, _TRACES, (*texts, *_STRONG_TRACES)))
             for text in several
         }
-        self._all = Vocabulary(self._weights)
-        self._short = Vocabulary(text for text, kind in self._weights.items() if kind != _TRACE)
+        self.all = Vocabulary(self.weights)
+        self.short = Vocabulary(text for text, kind in self.weights.items() if kind != _TRACE)
+
+
+class Attention:
+    """Takes UTF-8 in pieces. lines: (number, line) of those to look at closely, in order."""
+
+    def __init__(self, interest: Interest) -> None:
+        self._interest = interest
         self._rest = b""
         self._return = b""
         self._skipping = False
@@ -183,9 +191,10 @@ class Attention:
         """Shapes of the lines with a mark, with a mere trace, and with a text of rules."""
         block = b"\n".join(lines)
         held = set[bytes](), set[bytes](), set[bytes]()
-        vocabulary, most = (self._short, _HITS) if self._much else (self._all, len(lines))
+        interest = self._interest
+        vocabulary, most = (interest.short, _HITS) if self._much else (interest.all, len(lines))
         for text in vocabulary.texts_in(block):
-            held[self._weights[text]].update(map(shape, lines_with(block, text, most)))
+            held[interest.weights[text]].update(map(shape, lines_with(block, text, most)))
         return held
 
     def _around(self, lines: list[bytes], opened: Iterable[tuple[int, int, int]]) -> None:

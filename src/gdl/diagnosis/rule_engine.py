@@ -92,7 +92,7 @@ class Scanner:
         self.rules = rules
         self.phase = phase
         self._decoder = Decoder()
-        self._attention = Attention(rules.finder.texts, rules.marks)
+        self._attention = Attention(rules.interest)
 
     def feed(self, data: bytes) -> None:
         """The next piece; lines may be cut anywhere."""

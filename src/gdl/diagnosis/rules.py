@@ -11,6 +11,7 @@ from importlib.resources import files
 from typing import Any
 
 from gdl.diagnosis.actions import SORTS, action, nearest
+from gdl.diagnosis.attention import Interest
 from gdl.diagnosis.finder import Finder
 from gdl.diagnosis.literals import required
 from gdl.diagnosis.records import Level
@@ -138,6 +139,11 @@ class RuleSet:
         return Finder((each, each.pattern.pattern) for each in self.rules if each.pattern)
 
     @cached_property
+    def interest(self) -> Interest:
+        """Which lines of a log are worth looking at."""
+        return Interest(self.finder.texts, self.marks)
+
+    @cached_property
     def marks(self) -> tuple[str, ...]:
         """Texts of lines that say how far a start is, or which release it is of."""
         versions = (
@@ -190,7 +196,7 @@ def rule_set(*engines: tuple[str, str]) -> RuleSet:
             tuple(StageMark(**row) for _, file in parsed for row in file.get("stage", ())),
             tuple(_log(name, file["log"]) for name, file in parsed if "log" in file),
         )
-        _ = made.finder, made.marks
+        _ = made.interest
         _refuse_circles(made.rules)
     except (KeyError, TypeError, AttributeError, re.error, tomllib.TOMLDecodeError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from None
