@@ -39,6 +39,13 @@ def pytest_configure(config: pytest.Config) -> None:
         compileall.compile_dir(Path(__file__).parent.parent / "src", quiet=2)
 
 
+@pytest.fixture(autouse=True)
+def toasts_stay(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy computer five seconds go by between two looks at the screen."""
+    if request.module.__name__.startswith("test_tui_"):
+        monkeypatch.setattr("textual.app.App.NOTIFICATION_TIMEOUT", 600.0)
+
+
 @pytest.fixture
 def own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Data and configuration of the test alone."""

@@ -387,7 +387,7 @@ async def test_an_answer_in_many_pieces_is_drawn_as_one_in_one_piece() -> None:
         await pilot.press("f4")
         await until(pilot, lambda: not app.screen.query(Answer))
         await ask(pilot, "hi")
-        await until(pilot, lambda: bool(app.screen.query(Answer)))
+        await until(pilot, lambda: bool(app.screen.query(Answer)) and bool(drawn(app)))
         await until(pilot, lambda: app.screen.query_one(Answer).complete)
         assert in_pieces == drawn(app)
 

@@ -20,6 +20,7 @@ from gdl.presentation.lines import plain
 from gdl.tui.app_keys import BINDINGS
 from gdl.tui.deployment_feed import DeploymentFeed
 from gdl.tui.legible import Legible
+from gdl.tui.parsed_styles import ParsedStyles
 from gdl.tui.remembered import Remembered
 from gdl.tui.screen_registry import MAIN_SCREENS, style_sheets, window
 from gdl.tui.screens.modal import Question
@@ -71,6 +72,7 @@ class GdlApp(App[None]):
         """`clock` gives the time now, in UTC, as the events' times are. Without orchestrator and
         settings, `connect` must be called before another screen than the first is shown."""
         super().__init__()
+        self.stylesheet = ParsedStyles(self.get_css_variables())
         self.clock = clock
         self.feed = DeploymentFeed(self, self)
         self.connected = self.handed_over = False
