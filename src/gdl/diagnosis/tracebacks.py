@@ -61,7 +61,7 @@ _TESTED = re.compile(r"E {3,}(?=\w)")
 _PROCESS = re.compile(r"Process \S+:$")
 _INSTALLS = re.compile(
     r"\s*(?:(?:Collecting|Downloading|Downloaded|Building wheels?(?: for)?|Using cached) \S|"
-    r"(?:Requirement already satisfied|Installing collected packages|Looking in (?:indexes|links)): |"
+    r"(?:Requirement already satisfied|Installing collected packages|Looking in \w+): |"
     r"Successfully (?:installed|built) |Preparing metadata \(|"
     r"(?:Resolved|Prepared|Installed|Uninstalled|Audited) \d+ packages? in |Fetching \d+ files: )"
 )
