@@ -30,7 +30,18 @@ from gdl.tui.screens.offers import OffersScreen
 from gdl.tui.widgets.keyed_table import KeyedTable
 from gdl.tui.widgets.log_pane import LogPane
 from gdl.tui.widgets.log_view import LogView
-from tui_pilot import SIZE, caught_up, choose, ended, loaded, screen_text, selected, show, until
+from tui_pilot import (
+    SIZE,
+    caught_up,
+    choose,
+    ended,
+    loaded,
+    screen_text,
+    selected,
+    show,
+    shows,
+    until,
+)
 from tui_support import (
     ENDPOINT,
     KEY_FILE,
@@ -632,8 +643,17 @@ async def test_health_and_bench_run_again() -> None:
         await until(pilot, lambda: "connection refused" in screen_text(app))
         await pilot.press("b")
         await until(pilot, lambda: isinstance(app.screen, BenchDialog))
+        await pilot.press("f1")
+        # A key that the line has, too, and does nothing with.
+        await until(pilot, shows(app, "Next: Next field or button"))
+        await pilot.press("f1")
+        await until(pilot, lambda: isinstance(app.screen, BenchDialog))
+        # Its figures are below the lower edge of a small terminal.
+        await pilot.resize_terminal(80, 18)
+        await until(pilot, lambda: "Time to first token" not in screen_text(app))
         await pilot.press("enter")
         await until(pilot, lambda: ("bench", ident, OWN_LOAD) in orchestrator.calls)
+        await until(pilot, shows(app, "Time to first token"))
 
 
 # Sessions

@@ -18,7 +18,7 @@ from gdl.tui.screens.spending import SpendingScreen
 from gdl.tui.screens.watch_dialog import WatchDialog
 from gdl.tui.widgets.log_view import LogView
 from test_tui_fleet import fleet
-from tui_pilot import SIZE, loaded, screen_text, show, until
+from tui_pilot import SIZE, loaded, screen_text, show, shows, until
 from tui_support import SPEC, make_app, to_installing, to_serving
 
 
@@ -103,7 +103,7 @@ async def test_the_help_of_a_line_to_type_in_has_no_keys_that_scroll_it() -> Non
 
 async def test_a_window_tells_its_keys_too() -> None:
     app, _orchestrator = make_app()
-    async with app.run_test(size=(120, 60)) as pilot:
+    async with app.run_test(size=(120, 60), notifications=True) as pilot:
         await loaded(pilot)
         await pilot.press("f8")
         await until(pilot, lambda: isinstance(app.screen, SpendingScreen))
@@ -112,6 +112,8 @@ async def test_a_window_tells_its_keys_too() -> None:
         assert "By month: The last 12 months" in screen_text(app)
         await pilot.press("f1")
         await until(pilot, lambda: isinstance(app.screen, SpendingScreen))
+        await pilot.press("r")
+        await until(pilot, shows(app, "counted again"))
         await pilot.press("escape", "w")
         await until(pilot, lambda: isinstance(app.screen, WatchDialog))
         await pilot.press("question_mark")

@@ -84,7 +84,7 @@ class CompareScreen(GdlScreen):
 
     def on_mount(self) -> None:
         super().on_mount()
-        self.action_refresh()
+        self._read()
 
     # What is shown
 
@@ -130,12 +130,19 @@ class CompareScreen(GdlScreen):
 
     # What can be done
 
+    def action_refresh(self) -> None:
+        self._read("the measurements were read again")
+
     @work(exclusive=True, group="measured")
-    async def action_refresh(self) -> None:
+    async def _read(self, told: str = "") -> None:
+        """told: what is said once it is done."""
         try:
             self._found = tuple(await self.context.orchestrator.benchmarks.kept(self._only))
         except GdlError as error:
             self.context.report(error)
+        else:
+            if told:
+                self.context.say(told)
         self._loaded = True
         if self.drawable:
             self._draw()
@@ -158,7 +165,7 @@ class CompareScreen(GdlScreen):
 
     def action_model(self) -> None:
         self._only = None if self._only else self._model
-        self.action_refresh()
+        self._read()
 
     def action_back(self) -> None:
         self.app.pop_screen()
@@ -179,7 +186,7 @@ class CompareScreen(GdlScreen):
         finally:
             self._since, self._live = None, []
         self.refresh_bindings()
-        self.action_refresh()
+        self._read()
 
     def _take(self, report: BenchReport) -> None:
         self._live.append(report)

@@ -163,6 +163,7 @@ class HealthScreen(GdlScreen):
     def action_run_health(self) -> None:
         if (followed := self.context.store.followed) is not None:
             self._measure(followed, "health")
+            self._bring("checks", top=False)
 
     @work(exclusive=True, group="dialog")
     async def action_run_bench(self) -> None:
@@ -170,9 +171,19 @@ class HealthScreen(GdlScreen):
 
         load = await self.app.push_screen_wait(BenchDialog(self._load))
         followed = self.context.store.followed
-        if load is not None and followed is not None and self._can_measure(followed):
-            self._load = load
+        if load is None or followed is None:
+            return
+        self._load = load
+        if self._can_measure(followed):
             self._measure(followed, "bench")
+            self._bring("benchmark", top=True)
+        else:
+            self.context.say(self.why_not("run_bench"))
+
+    def _bring(self, panel: str, *, top: bool) -> None:
+        """Into view, where a small terminal has it below or above: what was asked for is there."""
+        shown = self.query_one(f"#{panel}", Static)
+        self.query_one("#measured", Scroll).scroll_to_widget(shown, animate=False, top=top)
 
     @work(exclusive=True, group="save")
     async def action_save(self) -> None:

@@ -50,14 +50,18 @@ class SpendingScreen(Modal[None]):
             )
 
     def on_mount(self) -> None:
-        self.action_look()
+        self._look()
 
     def action_show(self, by: Period) -> None:
         self._by = by
-        self.action_look()
+        self._look()
+
+    def action_look(self) -> None:
+        self._look("counted again")
 
     @work(exclusive=True, group="look")
-    async def action_look(self) -> None:
+    async def _look(self, told: str = "") -> None:
+        """told: what is said once it is done."""
         shown = self.query_one("#spent", Static)
         try:
             report = await context_of(self).orchestrator.spending.report(self._by)
@@ -65,6 +69,8 @@ class SpendingScreen(Modal[None]):
             shown.update(Text(plain_block(f"✗ {error.message}\n{error.hint}", 500)))
         else:
             shown.update(Group(*_caps(report), _table(report), *_below(report)))
+            if told:
+                context_of(self).say(told)
 
 
 def _caps(report: SpendingReport) -> Iterator[Text]:

@@ -52,10 +52,14 @@ class WelcomeScreen(Modal[None]):
         trouble.display = self._trouble is not None
         if self._trouble is not None:
             trouble.say(Text(f"✗ {plain(self._trouble.message, 300)}"))
-        self.action_look()
+        self._look()
+
+    def action_look(self) -> None:
+        self._look("looked around again")
 
     @work(exclusive=True, group="look")
-    async def action_look(self) -> None:
+    async def _look(self, told: str = "") -> None:
+        """told: what is said once it is done."""
         self._note("Looking around…")
         try:
             found = await self.context.orchestrator.support.sources()
@@ -71,6 +75,8 @@ class WelcomeScreen(Modal[None]):
         there = self.context.config_file
         kept = f"{there} is kept as it is" if there.is_file() else f"and remembers it in {there}"
         self._note(f"Enter uses it, {kept}\nr refreshes · d doctor · Esc closes")
+        if told:
+            self.context.say(told)
 
     def _note(self, text: str) -> None:
         self.query_one("#welcome-note", LiveText).say(Text(plain_block(text, 500)))

@@ -27,6 +27,12 @@ async def in_turn(line: Widget, event: Key) -> bool:
 class TypedLine(Input):
     """One line."""
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        # It inherits keys that scroll, and has nothing to scroll: they are those of its window.
+        if action.startswith(("scroll_", "page_")):
+            return False
+        return super().check_action(action, parameters)
+
     async def on_key(self, event: Key) -> None:
         await in_turn(self, event)
 
