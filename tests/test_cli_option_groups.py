@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from typer.testing import CliRunner
 
-from gdl.cli.option_groups import command
+from gdl.cli.option_groups import command, may_be_empty
 
 seen: list[object] = []
 
@@ -20,7 +20,12 @@ class Size:
     unit: str = "cm"
 
 
-def show(name: Annotated[str, typer.Argument()], size: Size, quiet: bool = False) -> None:
+def show(
+    name: Annotated[str, typer.Argument()],
+    size: Size,
+    quiet: bool = False,
+    note: Annotated[str, typer.Option("--note", callback=may_be_empty)] = "",
+) -> None:
     """Show one."""
     seen.append((name, size, quiet))
 
@@ -39,6 +44,11 @@ def test_the_group_is_filled_from_its_options_and_its_other_fields_keep_their_de
     assert called("it") == ("it", Size(), False)
     given = called("it", "--wide", "5", "--tag", "a", "--tag", "b", "--quiet")
     assert given == ("it", Size(5, ["a", "b"]), True)
+
+
+def test_text_is_empty_only_where_that_means_something() -> None:
+    assert called("") == called(" ") == called("it", "--tag", "a", "--tag", "") == 2
+    assert called("it", "--note", "") == ("it", Size(), False)
 
 
 def test_wrong_usage_and_help_are_those_of_the_options() -> None:

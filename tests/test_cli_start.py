@@ -183,7 +183,7 @@ def test_without_a_terminal_the_ui_says_so(tmp_path: Path) -> None:
 
 def test_an_empty_host_is_a_mistake_and_not_another_backend(tmp_path: Path) -> None:
     done = gdl(tmp_path, "deploy", "tinyllama", "--host", "", "--destroy")
-    assert done.returncode == 2 and "malformed host (empty)" in done.stderr
+    assert done.returncode == 2 and "--host: it is empty" in done.stderr
 
 
 @pytest.mark.parametrize(

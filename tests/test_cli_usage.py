@@ -113,6 +113,10 @@ EMPTY = (
     *(("deploy", "m", each, "") for each in ("--offer", "--engine-arg", "--exclude-provider")),
     *(("deploy", "m", each, "") for each in ("--webhook", "--volume", "--quantization")),
     ("scale", "fleet-1", "--engine-arg", ""),
+    *(("offers", ""), ("watch", "", "--model", "m", "--rent", "--yes"), ("deploy", "")),
+    *(("prices", "m", "--filter", " "), ("benchmarks", "--model", ""), ("benchmarks", "--gpu", "")),
+    *(("bench", "--url", ""), ("bench", "--url", "http://127.0.0.1:9", "--model", "")),
+    *(("models", "search", ""), ("plan", "m", "--gpu", ""), ("config", "get", "")),
 )
 
 

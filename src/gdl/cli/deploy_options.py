@@ -12,7 +12,6 @@ import typer
 from gdl.cli.amounts import check_bid, finite
 from gdl.cli.completions import model_names
 from gdl.cli.consent import YesOption
-from gdl.cli.id_arguments import all_named, named
 from gdl.cli.options import (
     BidOption,
     ConcurrencyOption,
@@ -76,9 +75,9 @@ class DeployOptions:
             "[default: 3]",
         ),
     ] = None
-    offer: Annotated[
-        str | None, typer.Option("--offer", metavar="ID", help="Only this offer.", callback=named)
-    ] = None
+    offer: Annotated[str | None, typer.Option("--offer", metavar="ID", help="Only this offer.")] = (
+        None
+    )
     min_vram: MinVramOption = None
     max_price: MaxPriceOption = None
     max_spend: Annotated[
@@ -194,7 +193,6 @@ class DeployOptions:
             "--engine-arg",
             metavar="ARG",
             help="Additional argument for the engine; can be repeated.",
-            callback=all_named,
         ),
     ] = None
 

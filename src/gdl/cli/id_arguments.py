@@ -10,20 +10,6 @@ import typer
 from gdl.cli.completions import deployment_ids, session_ids
 
 
-def named(value: str | None) -> str | None:
-    """No variable of a script that is not set passes for a name, or for none."""
-    if value is not None and not value.strip():
-        raise typer.BadParameter("it is empty")
-    return value
-
-
-def all_named(values: list[str] | None) -> list[str] | None:
-    """The same of each."""
-    for value in values or ():
-        named(value)
-    return values
-
-
 def id_argument(
     help_text: str, known: Callable[..., Any] | None = None, *, optional: bool = False
 ) -> Any:
@@ -33,7 +19,6 @@ def id_argument(
         help=help_text,
         show_default=False,
         autocompletion=known,
-        callback=named,
     )
 
 

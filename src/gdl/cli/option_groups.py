@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from copy import copy
 from dataclasses import MISSING, fields, is_dataclass
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
+from typer.models import ParameterInfo
 
 from gdl.cli.runtime import Cli
 
@@ -20,7 +22,9 @@ def command(function: Callable[..., object]) -> Callable[..., object]:
 
     A parameter whose type is a dataclass becomes an option or argument for each of its fields that
     has the metadata of one, and the function gets the dataclass, filled; the others keep their
-    default. A parameter of type `Cli` gets the global options. All the rest is Typer's.
+    default. A parameter of type `Cli` gets the global options. Text may not be empty: a script's
+    variable that is not set passes for no name, and for no filter; where it may, the callback is
+    `may_be_empty`. All the rest is Typer's.
     """
     parameters: list[inspect.Parameter] = []
     groups: dict[str, tuple[type, list[str]]] = {}
@@ -68,7 +72,32 @@ def _parameter(
     name: str, annotation: Any, default: Any = inspect.Parameter.empty
 ) -> inspect.Parameter:
     kind = inspect.Parameter.KEYWORD_ONLY
-    return inspect.Parameter(name, kind, default=default, annotation=annotation)
+    return inspect.Parameter(name, kind, default=default, annotation=_never_empty(annotation))
+
+
+def _never_empty(annotation: Any) -> Any:
+    """The annotation of an option or argument; of one that takes text, with a check of it."""
+    if get_origin(annotation) is not Annotated:
+        return annotation
+    kind, told, *more = get_args(annotation)
+    text = {str, list[str]} & {kind, *get_args(kind)}
+    if not text or not isinstance(told, ParameterInfo) or told.callback is not None:
+        return annotation
+    told = copy(told)
+    told.callback = _named
+    return Annotated[(kind, told, *more)]
+
+
+def _named(value: str | list[str] | None) -> str | list[str] | None:
+    for each in [value] if isinstance(value, str) else value or ():
+        if not each.strip():
+            raise typer.BadParameter("it is empty")
+    return value
+
+
+def may_be_empty(value: str | list[str] | None) -> str | list[str] | None:
+    """The callback of an option or argument whose empty text means something."""
+    return value
 
 
 def cli_of(context: typer.Context) -> Cli:

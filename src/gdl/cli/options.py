@@ -9,7 +9,6 @@ import typer
 
 from gdl.cli.amounts import finite
 from gdl.cli.completions import backend_names, scenario_names
-from gdl.cli.id_arguments import all_named, named
 from gdl.domain.lazy_dataclass import dataclass
 
 BackendOption = Annotated[
@@ -44,7 +43,7 @@ JsonOption = Annotated[
 ]
 ProviderOption = Annotated[
     str | None,
-    typer.Option("--provider", metavar="P", help="Only this provider.", callback=named),
+    typer.Option("--provider", metavar="P", help="Only this provider."),
 ]
 ExcludeProviderOption = Annotated[
     list[str] | None,
@@ -52,7 +51,6 @@ ExcludeProviderOption = Annotated[
         "--exclude-provider",
         metavar="P",
         help="Not this provider; can be repeated.",
-        callback=all_named,
     ),
 ]
 IncludeProviderOption = Annotated[
@@ -61,7 +59,6 @@ IncludeProviderOption = Annotated[
         "--include-provider",
         metavar="P",
         help="This provider again, although failures excluded it; can be repeated.",
-        callback=all_named,
     ),
 ]
 MinVramOption = Annotated[
@@ -90,7 +87,6 @@ QuantizationOption = Annotated[
     str | None,
     typer.Option(
         "--quantization",
-        callback=named,
         metavar="NAME",
         help="Quantize 16-bit weights to 8 or 4 bits while they are loaded, with a method of "
         "the engine, such as fp8.",
@@ -176,7 +172,6 @@ VolumeOption = Annotated[
     typer.Option(
         "--volume",
         metavar="NAME|ID",
-        callback=named,
         help="Keep weights and compile caches on this volume (see `gdl-tui volumes`); only "
         "machines that can mount it are used.",
         show_default=False,
@@ -198,7 +193,6 @@ WebhookOption = Annotated[
     typer.Option(
         "--webhook",
         metavar="URL",
-        callback=named,
         help="Post JSON there when the deployment serves, fails, is about to stop or has "
         "stopped, when its price rises, or when a balance is low. A URL with a secret "
         "belongs in the settings: notify.webhook.",

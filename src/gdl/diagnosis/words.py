@@ -40,10 +40,15 @@ def unexplained(
             f"line is: {last}",
             f"Wait, or give the rest of the log.{reached}",
         )
-    ended = "" if status is None else f" with status {status}"
+    if not last and status is None:
+        return Unexplained(
+            "The log is empty: nothing was written to it.",
+            "Give the log of what failed; if this is all of it, start it again, and look for what "
+            "ended it (dmesg, the provider's page).",
+        )
     told = f"; the last line is: {last}" if last else " without a message"
     return Unexplained(
-        f"Not a known failure; it ended{ended}{told}",
+        f"Not a known failure; it ended with status {status}{told}",
         f"Start it again, and look for what ended it (dmesg, the provider's page).{reached} "
         f"Otherwise {_REPORT}.",
     )

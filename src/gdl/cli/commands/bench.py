@@ -16,7 +16,6 @@ from gdl.cli.bench_options import (
     ResultOptions,
     TrafficOptions,
 )
-from gdl.cli.id_arguments import named
 from gdl.cli.options import JsonOption, MachineTarget
 from gdl.cli.runtime import Cli, Session, execute
 
@@ -35,7 +34,6 @@ def bench(
             metavar="[ID]",
             help="Session or deployment id, or its beginning; or use --url.",
             show_default=False,
-            callback=named,
         ),
     ] = None,
     as_json: JsonOption = False,

@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from gdl.cli.id_arguments import SessionArgument
+from gdl.cli.option_groups import may_be_empty
 from gdl.cli.options import JsonOption, MachineTarget
 from gdl.cli.runtime import Cli, Session, execute
 from gdl.domain.chat import ChatOptions
@@ -19,7 +20,8 @@ def chat(
     *,
     ident: SessionArgument,
     system: Annotated[
-        str | None, typer.Option("--system", metavar="TEXT", help="The system prompt.")
+        str | None,
+        typer.Option("--system", metavar="TEXT", help="The system prompt.", callback=may_be_empty),
     ] = None,
     temperature: Annotated[
         float | None,

@@ -11,7 +11,7 @@ import typer
 from gdl.cli import exit_codes
 from gdl.cli.completions import setting_names
 from gdl.cli.config_editor import edited, secret_typed
-from gdl.cli.option_groups import cli_of, command, passed_on
+from gdl.cli.option_groups import cli_of, command, may_be_empty, passed_on
 from gdl.cli.options import JsonOption
 from gdl.cli.output import Output, say
 from gdl.cli.runtime import Cli, guarded, load_settings
@@ -103,6 +103,7 @@ def set_(
             help='As text, or as in TOML: \'["--max-num-seqs", "64"]\'. A secret is asked for, '
             "or read from stdin.",
             show_default=False,
+            callback=may_be_empty,
         ),
     ] = None,
     as_json: JsonOption = False,

@@ -14,7 +14,6 @@ import typer
 
 from gdl.cli import exit_codes
 from gdl.cli.diagnosis_lines import lines
-from gdl.cli.id_arguments import named
 from gdl.cli.options import JsonOption
 from gdl.cli.output import Output, say
 from gdl.cli.runtime import Cli, guarded
@@ -37,7 +36,6 @@ def diagnose(
             help="A log of a server, pip, uv, docker or ssh, or of several in one file; - "
             "reads stdin.",
             show_default=False,
-            callback=named,
         ),
     ],
     explain: Annotated[

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 import typer
 
 from gdl.cli import exit_codes
-from gdl.cli.id_arguments import named
-from gdl.cli.option_groups import cli_of, command, passed_on
+from gdl.cli.option_groups import cli_of, command, may_be_empty, passed_on
 from gdl.cli.options import JsonOption, Target
 from gdl.cli.output import say
 from gdl.cli.runtime import Cli, Session, execute
@@ -61,7 +60,6 @@ def clear(
             metavar="KEY",
             help="Provider, host, machine or offer.",
             show_default=False,
-            callback=named,
         ),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
@@ -89,9 +87,11 @@ def add(
     kind: Annotated[Kind, typer.Argument(metavar="KIND", help="provider, host, machine or offer.")],
     key: Annotated[
         str,
-        typer.Argument(metavar="KEY", help="Its name or id.", show_default=False, callback=named),
+        typer.Argument(metavar="KEY", help="Its name or id.", show_default=False),
     ],
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="The reason.")] = "",
+    reason: Annotated[
+        str, typer.Option("--reason", metavar="TEXT", help="The reason.", callback=may_be_empty)
+    ] = "",
     target: Target,
     as_json: JsonOption = False,
 ) -> NoReturn:

@@ -10,7 +10,6 @@ import typer
 from gdl.cli import exit_codes
 from gdl.cli.amounts import check_bid, check_load
 from gdl.cli.completions import model_names
-from gdl.cli.id_arguments import named
 from gdl.cli.offer_words import FilterArgument, filter_of
 from gdl.cli.options import (
     BidOption,
@@ -60,7 +59,7 @@ class OfferOptions:
     provider: ProviderOption = None
     gpu: Annotated[
         str | None,
-        typer.Option("--gpu", metavar="G", help="Part of the GPU's name.", callback=named),
+        typer.Option("--gpu", metavar="G", help="Part of the GPU's name."),
     ] = None
     min_vram: MinVramOption = None
     max_price: MaxPriceOption = None
@@ -80,7 +79,6 @@ class OfferOptions:
         str | None,
         typer.Option(
             "--volume",
-            callback=named,
             metavar="NAME|ID",
             help="Only machines that can mount this volume.",
         ),

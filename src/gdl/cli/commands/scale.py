@@ -9,7 +9,7 @@ import typer
 from gdl.cli import exit_codes
 from gdl.cli.amounts import finite
 from gdl.cli.consent import YesOption, consent
-from gdl.cli.id_arguments import all_named, id_argument
+from gdl.cli.id_arguments import id_argument
 from gdl.cli.options import JsonOption, MachineTarget
 from gdl.cli.output import say
 from gdl.cli.runtime import Cli, Session, execute
@@ -32,7 +32,6 @@ class ChangeOptions:
             metavar="ARG",
             help="New arguments for the engine, instead of the present ones; can be repeated. "
             "Replicas are replaced one after the other.",
-            callback=all_named,
         ),
     ] = None
     context: Annotated[

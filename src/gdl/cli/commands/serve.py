@@ -6,7 +6,6 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from gdl.cli.id_arguments import named
 from gdl.cli.runtime import Cli
 
 
@@ -17,7 +16,7 @@ def serve(
     ] = 8081,
     address: Annotated[
         str,
-        typer.Option("--address", metavar="A", help="The address to listen on.", callback=named),
+        typer.Option("--address", metavar="A", help="The address to listen on."),
     ] = "127.0.0.1",
 ) -> NoReturn:
     """Show the terminal UI in a browser, until Ctrl-C. Needs the extra `serve`."""

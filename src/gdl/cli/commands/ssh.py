@@ -13,6 +13,7 @@ import typer
 
 from gdl.cli import exit_codes
 from gdl.cli.id_arguments import SessionArgument
+from gdl.cli.option_groups import may_be_empty
 from gdl.cli.options import JsonOption, MachineTarget
 from gdl.cli.output import say
 from gdl.cli.rank_option import RankOption
@@ -32,7 +33,9 @@ def ssh(
     command: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[-- COMMAND]...", help="The command to run there instead of a shell."
+            metavar="[-- COMMAND]...",
+            help="The command to run there instead of a shell.",
+            callback=may_be_empty,
         ),
     ] = None,
     shown: Annotated[

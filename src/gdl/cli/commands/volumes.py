@@ -8,7 +8,6 @@ import typer
 
 from gdl.cli import exit_codes
 from gdl.cli.consent import YesOption, agreed, consent, costs
-from gdl.cli.id_arguments import named
 from gdl.cli.option_groups import cli_of, command, passed_on
 from gdl.cli.options import JsonOption, Target
 from gdl.cli.output import Output, say
@@ -22,9 +21,7 @@ _HOURS_A_MONTH = 730
 
 IdentArgument = Annotated[
     str,
-    typer.Argument(
-        metavar="NAME|ID", help="Name or id of a volume.", show_default=False, callback=named
-    ),
+    typer.Argument(metavar="NAME|ID", help="Name or id of a volume.", show_default=False),
 ]
 
 
@@ -50,9 +47,7 @@ def volumes(context: typer.Context, target: Target, as_json: JsonOption = False)
 def make(
     cli: Cli,
     *,
-    name: Annotated[
-        str, typer.Argument(metavar="NAME", help="A name of your choice.", callback=named)
-    ],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A name of your choice.")],
     size: Annotated[int, typer.Option("--size", metavar="GB", min=1, max=4096, help="Its size.")],
     offer: Annotated[
         str,
