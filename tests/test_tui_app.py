@@ -15,10 +15,11 @@ from textual.widgets import Checkbox, Static, TabbedContent
 from gdl.domain import events as ev
 from gdl.domain.benchmark import OWN_LOAD
 from gdl.domain.decisions import AfterFailure, AfterServing
-from gdl.domain.errors import BackendUnreachable, OfferGone, RemoteCodeNotAllowed
+from gdl.domain.errors import BackendUnreachable, OfferGone, RemoteCodeNotAllowed, UsageError
 from gdl.domain.events import LogLines
 from gdl.domain.money import Balance
 from gdl.domain.offers import Exclusion, OfferQuery
+from gdl.domain.phase import Phase
 from gdl.domain.spec import DeploymentSpec
 from gdl.tui.screens.bench_dialog import BenchDialog
 from gdl.tui.screens.deploy_dialog import DeployDialog
@@ -386,7 +387,7 @@ async def test_a_failure_that_waits_offers_its_keys(key: str, call: tuple[Any, .
     [
         ("n", ("Take the next offer?", "RTX A5000, 24 GB VRAM", "td-7", "$0.210/h or less"), 0.21),
         ("x", ("Exclude vastai and take another offer?", "td-7", "$0.210/h or less"), 0.21),
-        ("r", ("Rent the same machine again?", "RTX 3090 from vastai", "$0.131/h or less"), None),
+        ("r", ("Rent the same offer again?", "RTX 3090 from vastai", "$0.131/h or less"), None),
         ("a", ("Take the next offer now, and further ones", "$0.210/h or less"), None),
     ],
 )
@@ -411,6 +412,36 @@ async def test_after_a_failure_nothing_is_rented_before_its_price_was_named(
         await pilot.press("y")
         await until(pilot, lambda: bool(orchestrator.calls))
         assert orchestrator.agreed == agreed
+
+
+@pytest.mark.parametrize("stays", [False, True])
+async def test_what_was_said_before_does_not_hide_a_question(stays: bool) -> None:
+    app, orchestrator = make_app()
+    async with app.run_test(size=SIZE, notifications=True) as pilot:
+        await show(pilot, orchestrator, to_serving)
+        if stays:
+            app.report(UsageError("it may still be billing", "look"))
+        await pilot.press("c")
+        await until(pilot, shows(app, "copied a curl command"))
+        await pilot.press("R")
+        await until(pilot, shows(app, "Release the machine?"))
+        await until(pilot, lambda: ("copied" in screen_text(app)) is stays)
+        assert ("it may still be billing" in screen_text(app)) is stays
+
+
+async def test_who_takes_the_same_offer_is_told_that_its_machine_is_released() -> None:
+    app, orchestrator = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        ident = await show(pilot, orchestrator, to_remedy)
+        await until(pilot, shows(app, "r rent the same offer again"))
+        await pilot.press("r")
+        await until(pilot, shows(app, "What is rented now is released first"))
+        await pilot.press("escape")
+        failed = ev.AttemptFailed(1, Phase.STARTING, "deploy", "it ended", "try on")
+        chosen = ev.ChoiceMade(1, AfterFailure.RETRY.value)
+        orchestrator.push(ident, 95, chosen, failed, ev.PhaseChanged(1, Phase.FAILED))
+        await until(pilot, shows(app, "It goes on as you chose"))
+        assert "tried automatically" not in screen_text(app)
 
 
 async def test_without_another_offer_the_key_says_so() -> None:
@@ -474,7 +505,7 @@ async def test_keys_of_a_choice_are_dead_until_it_is_to_be_made() -> None:
         await pilot.press("r", "n", "x", "u")
         assert orchestrator.calls == []
         orchestrator.push(ident, 92, ev.ChoiceAwaited(1))
-        await until(pilot, lambda: "retry on this machine" in screen_text(app))
+        await until(pilot, lambda: "rent the same offer again" in screen_text(app))
         await pilot.press("r")
         await until(pilot, lambda: isinstance(app.screen, Confirm))
         await pilot.press("y")

@@ -336,7 +336,7 @@ async def test_a_failure_is_tried_again_with_the_mouse() -> None:
         await until(pilot, lambda: "Try again (r)" in screen_text(app))
         await pilot.click("TryAgain Button")
         await until(pilot, lambda: isinstance(app.screen, Confirm))
-        assert "Rent the same machine again?" in screen_text(app)
+        assert "Rent the same offer again?" in screen_text(app)
     for read_only, script in ((True, to_waiting), (False, to_serving)):
         app, orchestrator = make_app(read_only=read_only)
         async with app.run_test(size=SIZE) as pilot:

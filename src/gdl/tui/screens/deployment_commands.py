@@ -88,14 +88,14 @@ _AVAILABLE: dict[str, Callable[[Followed], bool]] = {
 
 
 async def retry(context: AppContext, followed: Followed) -> None:
-    """The same machine while it waits; a new deployment after the end."""
+    """The same offer while it waits; a new deployment after the end."""
     state = followed.state
     if followed.trouble:
         context.follow(state.deployment_id)
     elif state.waiting:
         if await agreed_to_retry(context, followed):
             going = context.orchestrator.deployments.decide(state.deployment_id, AfterFailure.RETRY)
-            context.do(going, "retrying on the same machine")
+            context.do(going, "the same offer is tried again")
     elif state.spec is not None:
         await _deploy_again(context, followed, state.spec)
 

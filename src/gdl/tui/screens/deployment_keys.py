@@ -7,7 +7,7 @@ from textual.binding import Binding, BindingType
 BINDINGS: list[BindingType] = [
     Binding(
         "r", "retry", "Retry", id="deployment.retry",
-        tooltip="Retry on the same machine while it is kept, otherwise as a new deployment",
+        tooltip="Take the same offer again; once it is over, deploy it again",
     ),
     Binding(
         "n", "next_offer", "Next", id="deployment.next", tooltip="Take the next offer"
@@ -22,7 +22,7 @@ BINDINGS: list[BindingType] = [
     ),
     Binding(
         "m", "change", "Change", id="deployment.change",
-        tooltip="Change context, arguments, token or weights, and retry on this machine",
+        tooltip="Change context, arguments, token or weights, and retry, here while it is kept",
     ),
     Binding(
         "u", "include", "Include", id="deployment.bring_back",

@@ -62,6 +62,14 @@ class Question(Modal[Result]):
 
     _told = False
 
+    def on_mount(self) -> None:
+        # What was said before would hide what is asked; no error is taken away for that.
+        below = self.app.screen_stack
+        if not any(screen.query("Toast.-error") for screen in below):
+            self.app.clear_notifications()
+            for screen in below:
+                screen.query("Toast").remove()
+
     @property
     def drawn_at(self) -> float | None:
         """When the user could read it first, by the clock of the input; None before."""

@@ -47,7 +47,7 @@ async def agreed_to_next(
 
 
 async def agreed_to_retry(context: AppContext, followed: Followed) -> bool:
-    """Name the price of the machine that failed; whether it is wanted again."""
+    """Name the price of the machine that failed; whether its offer is wanted again."""
     attempt = followed.state.attempt
     if attempt is None or attempt.price_per_hour <= 0 or not _costs(context):
         return True
@@ -55,7 +55,10 @@ async def agreed_to_retry(context: AppContext, followed: Followed) -> bool:
         ("Machine", Text(_machine(attempt), "bold")),
         ("Price", Text(f"{hourly(attempt.price_per_hour)} or less", "bold")),
     )
-    wanted = await context.ask(Confirm("Rent the same machine again?", fields, "", "Rent it"))
+    note = ""
+    if followed.state.held:
+        note = "What is rented now is released first, with what is installed there. m keeps it."
+    wanted = await context.ask(Confirm("Rent the same offer again?", fields, note, "Rent it"))
     return bool(wanted)
 
 

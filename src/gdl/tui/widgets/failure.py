@@ -112,12 +112,17 @@ def _after(followed: Followed) -> str:
     if state.waiting:
         provider = plain(state.attempt.provider, 20) if state.attempt else "the provider"
         fix = f"f {state.offered.words}\n" if state.offered is not None else ""
-        keys = f"{fix}m change context, arguments, token or weights, and retry here\n"
-        keys += f"r retry on this machine   n next offer   x next offer, not from {provider}\n"
+        here = " here" if state.held else ""
+        keys = f"{fix}m change context, arguments, token or weights, and retry{here}\n"
+        costs = state.attempt is not None and state.attempt.price_per_hour > 0
+        again = "rent the same offer again" if costs else "start over on this machine"
+        keys += f"r {again}   n next offer   x next offer, not from {provider}\n"
         if out := excluded_providers(state):
             keys += f"u includes {', '.join(plain(name, 20) for name in out)}   "
         auto = f"a automatic failover (now {'on' if state.auto_failover else 'off'})"
         return f"{keys}{auto}   y copies all of this"
+    if state.finished is None and state.attempt is not None and state.attempt.waits:
+        return "It goes on as you chose, once this machine is released."
     if state.finished is None:
         return "The next offer is tried automatically; a turns that off."
     return "r retry   m change and retry   1 choose another offer   y copies all of this"
