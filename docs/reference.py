@@ -133,6 +133,7 @@ WHERE = {
     "theme": "The list of themes",
     "watch": "The dialog that watches for an offer",
     "welcome": "Where machines come from",
+    "window": "Any window",
 }
 """What the first part of a binding's id stands for; one that is missing here is told as it is."""
 FIRST = ("app", "offers", "deployment", "health", "sessions", "chat", "fleet", "table", "log")

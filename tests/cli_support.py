@@ -183,6 +183,7 @@ class Scripted:
     keeps: bool = True
     simulated: bool = False
     bills: bool = False
+    open_ended: frozenset[str] = frozenset()
     history: list[Recorded] = field(default_factory=list)
     state: DeploymentState = field(default_factory=lambda: DeploymentState(ID))
     more: asyncio.Event = field(default_factory=asyncio.Event)

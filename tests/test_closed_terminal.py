@@ -97,6 +97,7 @@ def test_the_terminal_ui_ends_with_its_terminal(way: str, first: str, tmp_path: 
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(3600)
 def test_two_hundred_closings_in_any_state_leave_nothing(tmp_path: Path) -> None:
     chance = random.Random(7)
     report: list[str] = []

@@ -137,6 +137,21 @@ async def test_enter_without_a_model_asks_for_it_then_shows_the_plan_of_that_off
         assert "vast-102" in screen_text(app) and ": fits " in screen_text(app)
 
 
+async def test_the_plan_says_where_no_reserved_hours_end_a_machine() -> None:
+    app, orchestrator = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        await choose(pilot, "mistral-7b")
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, DeployDialog))
+        assert "2 h at" in screen_text(app) and "billed until" not in screen_text(app)
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, OffersScreen))
+        orchestrator.open_ended = frozenset({"shopper"})
+        await pilot.press("enter")
+        await until(pilot, lambda: "; billed until released" in screen_text(app))
+
+
 async def test_enter_while_offers_for_another_model_are_asked_for_waits_for_them() -> None:
     app, orchestrator = make_app()
     async with app.run_test(size=SIZE, notifications=True) as pilot:

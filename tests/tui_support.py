@@ -195,6 +195,7 @@ class ScriptedOrchestrator:
     publishes = True
     simulated = False
     bills = True
+    open_ended: frozenset[str] = frozenset()
 
     def __init__(self, clock: Clock | None = None, offers: Sequence[Offer] = OFFERS) -> None:
         self.clock = clock or Clock()

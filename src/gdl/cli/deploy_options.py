@@ -94,7 +94,14 @@ class DeployOptions:
     idle: IdleOption = None
     unseen: UnseenOption = None
     hours: Annotated[
-        int | None, typer.Option("--hours", metavar="N", min=1, max=12, help="Hours to reserve.")
+        int | None,
+        typer.Option(
+            "--hours",
+            metavar="N",
+            min=1,
+            max=12,
+            help="Hours to reserve; what has no reservation is billed until it is released.",
+        ),
     ] = None
     max_attempts: Annotated[
         int | None,

@@ -75,6 +75,7 @@ class Orchestrator:
         self.publishes = any(isinstance(backend, Publishes) for backend in backends)
         self.simulated = markets.simulated
         self.bills = markets.bill
+        self.open_ended = markets.open_ended
         self._journal = journal
         self._hub = hub
         read_only = settings.read_only

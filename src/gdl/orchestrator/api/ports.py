@@ -288,6 +288,8 @@ class OrchestratorApi(Protocol):
     """Whether the machines are made up."""
     bills: bool
     """Whether machines of any backend are rented: paid for by the hour."""
+    open_ended: frozenset[str]
+    """The backends that bill until a machine is released: no reserved hours end it."""
 
     @property
     def market(self) -> Market: ...

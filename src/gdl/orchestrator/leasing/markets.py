@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
-from gdl.backends.base import Backend
+from gdl.backends.base import Backend, Extends
 from gdl.domain.errors import BackendError, BackendUnreachable, UsageError
 from gdl.domain.judging import squash
 from gdl.domain.offers import Offer, OfferQuery
@@ -113,6 +113,12 @@ class Markets:
     def bill(self) -> bool:
         """Whether any of them does."""
         return any(each.bills for each in self.all)
+
+    @property
+    def open_ended(self) -> frozenset[str]:
+        """Those that bill until a machine is released, as no reserved hours end it."""
+        rented = (each.backend for each in self.all if each.bills)
+        return frozenset(each.name for each in rented if not isinstance(each, Extends))
 
     @property
     def simulated(self) -> bool:

@@ -75,16 +75,19 @@ class DeployDialog(Question[Choice | None]):
         tools: bool,
         max_spend: float | None = None,
         ends_after: str = "",
+        open_ended: bool = False,
     ) -> None:
         """`offers`: the machines to try, in this order; several are those that were marked.
         pinned: no other than these. load: what the model is to serve and needs, in words.
         engine: what serves it, as people know it. capabilities: what the model can be asked for.
         tools: they are wanted, unless the user says otherwise. max_spend: dollars that it may cost
-        in all. ends_after: when a guard ends the machine, in a few words."""
+        in all. ends_after: when a guard ends the machine, in a few words. open_ended: a machine of
+        them is billed until it is released, however many hours were asked for."""
         super().__init__()
         self._offers, self._model, self._load = offers, model, load
         self._hours, self._pinned, self._attempts = hours, pinned, attempts
         self._engine, self._max_spend, self._ends_after = engine, max_spend, ends_after
+        self._open_ended = open_ended
         self._capabilities, self._tools = capabilities, tools
         self._balances: Mapping[str, Balance] = {}
 
@@ -193,6 +196,8 @@ class DeployDialog(Question[Choice | None]):
                 text.append(f", at most {dollars(self._max_spend)}", "bold")
         if self._ends_after:
             text.append(f"; ends after {self._ends_after}")
+        elif self._open_ended and self._max_spend is None:
+            text.append("; billed until released", "bold")
         text.append("   + and - change the hours", "dim")
         self.query_one("#hours-said", Static).update(text)
         if whole is not None:

@@ -25,7 +25,7 @@ class Modal(ModalScreen[Result]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         # The keys of the application end at a window; only F1 works in all of them.
-        Binding("question_mark", "app.help", "Help", show=False, id="app.help",
+        Binding("question_mark", "app.help", "Help", show=False, id="window.help",
                 tooltip="The keys that work here"),
     ]  # fmt: skip
 

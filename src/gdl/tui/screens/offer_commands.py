@@ -213,6 +213,7 @@ async def plan(
     attempts = len(offers) if len(offers) > 1 else settings.max_attempts
     from gdl.engines import registry
 
+    open_ended = context.orchestrator.open_ended
     dialog = DeployDialog(
         offers, wanted.model or "", needed(sized, wanted), wanted.hours or settings.hours,
         pinned=pinned, attempts=attempts,
@@ -221,6 +222,7 @@ async def plan(
         engine=registry.info(settings.engine.name).display_name,
         max_spend=settings.max_spend,
         ends_after=limits(settings.guard.idle_minutes, settings.guard.unseen_hours),
+        open_ended=any(ranked.offer.backend in open_ended for ranked in offers),
     )  # fmt: skip
     confirmed = await context.ask(dialog)
     if confirmed is None:
