@@ -106,3 +106,13 @@ async def test_the_mouse_brings_it_back_and_the_palette_names_it_once() -> None:
         assert [t.title for t in app.get_system_commands(app.screen)].count("Minimize") == 0
         await pilot.click(offset=(4, 23))
         await until(pilot, shows(app, "1 Offers"))
+
+
+async def test_what_is_not_seen_takes_no_screen() -> None:
+    app, _orchestrator = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        await pilot.press("4")
+        await until(pilot, shows(app, "Nothing is rented"))
+        await pilot.press("z")
+        assert app.screen.maximized is None and "Nothing is rented" in screen_text(app)

@@ -95,9 +95,13 @@ class GdlScreen(Explains, ResizablePanes):
 
     @property
     def _focused_pane(self) -> Widget | None:
-        """The outermost of what can be maximized, with the focus on or in it."""
+        """The outermost of what can be maximized and is seen, with the focus on or in it."""
         around = self.focused.ancestors_with_self if self.focused is not None else ()
-        panes = [each for each in around if isinstance(each, Widget) and each.ALLOW_MAXIMIZE]
+        panes = [
+            each
+            for each in around
+            if isinstance(each, Widget) and each.ALLOW_MAXIMIZE and each.display
+        ]
         return panes[-1] if panes else None
 
     def watch_maximized(self) -> None:
