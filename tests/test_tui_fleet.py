@@ -21,7 +21,7 @@ from gdl.tui.screens.fleet import FleetScreen
 from gdl.tui.widgets import fleet_rows
 from test_tui_snapshots import LARGE, SMALL, Compare, picture, settle
 from tui_pilot import SIZE, loaded, screen_text, shows, until
-from tui_support import START, Clock, ScriptedOrchestrator, make_app
+from tui_support import START, Clock, ScriptedOrchestrator, make_app, session_row
 
 __all__ = ["picture"]
 
@@ -170,8 +170,11 @@ async def test_all_are_released_together_after_a_question_and_the_proof_is_waite
 async def test_a_window_that_is_closed_does_not_keep_the_end_of_its_fleet_to_itself() -> None:
     orchestrator = scripted(fleet())
     orchestrator.fleets.ends = asyncio.Event()
+    orchestrator.rows = [session_row("s-1", ours=True)]
     app, _ = make_app(orchestrator)
     async with app.run_test(size=SIZE, notifications=True) as pilot:
+        await loaded(pilot)
+        await until(pilot, shows(app, "Still billing"))
         await opened(pilot)
         await until(pilot, shows(app, "2 of 3 serve"))
         await answered(pilot, "D", "y")
@@ -179,8 +182,10 @@ async def test_a_window_that_is_closed_does_not_keep_the_end_of_its_fleet_to_its
         await pilot.press("escape")
         await until(pilot, lambda: not isinstance(app.screen, FleetScreen))
         orchestrator.fleets.known = [fleet(doubts=("s-2",))]
+        orchestrator.rows = []
         orchestrator.fleets.ends.set()
         await until(pilot, shows(app, "s-2 may still be billing"))
+        await until(pilot, lambda: "Still billing" not in screen_text(app))
 
 
 async def test_nothing_is_called_free_before_it_is_rented() -> None:

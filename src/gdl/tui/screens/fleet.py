@@ -3,6 +3,7 @@ less, or all released."""
 
 from __future__ import annotations
 
+import contextlib
 from typing import ClassVar
 
 from rich.text import Text
@@ -202,6 +203,10 @@ class FleetScreen(Explains, Modal[None]):
         self.action_look()
         ended = await context.orchestrator.fleets.ended(fleet_id)
         self.action_look()
+        with contextlib.suppress(GdlError):
+            # What is said below about money is as new as what is said about the end.
+            context.store.list_sessions(await context.orchestrator.sessions.rows(), context.now)
+            context.touch()
         if ended.doubts:
             doubtful = ", ".join(plain(each, 40) for each in ended.doubts)
             raise GdlError(f"not proven: {doubtful} may still be billing", "see 4 Sessions")
