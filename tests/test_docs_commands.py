@@ -232,6 +232,7 @@ def test_a_command_of_the_pages_runs(command: str, market: Market) -> None:
     words = shlex.split(re.sub(r'eval "\$\((.*)\)"', r"\1", line))
     wants = "--yes" if words[1] == "destroy" or "--keep" in words or "--destroy" in words else ""
     done = market.run(f"{line} {wants}")
-    # Something would stand in the way; no load kept the limits, as on a busy computer.
-    expected = {0, 1} if "doctor" in words else {0, 6} if "--slo" in words else {0}
+    # Something would stand in the way; no load kept the limits, or none is reliable, as on a busy
+    # computer.
+    expected = {0, 1} if "doctor" in words else {0, 6} if "--sweep" in words else {0}
     assert done.returncode in expected, f"{line}\n{done.stdout[-1500:]}\n{done.stderr[-1500:]}"
