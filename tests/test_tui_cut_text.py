@@ -171,6 +171,19 @@ async def test_no_name_is_cut_where_there_is_room_for_it() -> None:
         assert f" {name} " in text
 
 
+async def test_a_column_of_short_words_leaves_its_place_to_long_ones() -> None:
+    place, ident = (
+        "Manassas, Virginia, US (simulated)",
+        "tensordock-a7b0d9be-cf60-40f3-a7b0-0123456789ab",
+    )
+    far = replace(OFFERS[1], location=place, id=ident)
+    app, _ = make_app(ScriptedOrchestrator(offers=[OFFERS[0], far]))
+    async with app.run_test(size=(200, 60)) as pilot:
+        await loaded(pilot)
+        (row,) = (line for line in screen_text(app).splitlines() if "0.131" in line)
+        assert place in row and ident in row
+
+
 async def test_offers_are_never_sorted_by_a_column_that_is_not_shown() -> None:
     app, _ = make_app()
     async with app.run_test(size=(200, 30)) as pilot:

@@ -29,7 +29,7 @@ from gdl.tui.widgets.details_pane import DetailsPane
 from gdl.tui.widgets.filter_row import FilterRow
 from gdl.tui.widgets.keyed_table import KeyedTable, Row
 from gdl.tui.widgets.live_text import LiveText
-from gdl.tui.widgets.offer_rows import COLUMNS, details, row, untold
+from gdl.tui.widgets.offer_rows import COLUMNS, details, longest, row, untold
 
 REFRESH_EVERY_S = 60.0
 _OF_ROWS = frozenset({"deploy", "details", "exclude", "mark", "sort", "reverse"})
@@ -105,7 +105,7 @@ class OffersScreen(GdlScreen):
             self._takes_bids = any((terms := r.offer.terms) and terms.bid for r in offers)
             self._remembered = commands.any_remembered(offers)
             if self.drawable:
-                self.query_one(KeyedTable).hide_columns(*untold(offers))
+                self.query_one(KeyedTable).suit(untold(offers), longest(offers))
                 if not self._order_chosen:
                     self._sorted_by = commands.cheapest_by(offers, query)
                     self.query_one(KeyedTable).mark_sorted(self._sorted_by, reverse=False)

@@ -3,7 +3,7 @@ line, so that ten thousand rows cost no more than those in view."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
 from rich.cells import cell_len, set_cell_size
@@ -83,6 +83,7 @@ class KeyedTable(GrowingScroll, can_focus=True, inherit_bindings=False):
         self._style: Style | None = None
         self._drawn: tuple[object, ...] = ()
         self._hidden: tuple[str, ...] = ()
+        self._longest: Mapping[str, int] = {}
         self._from_top = False
         self._unless: Callable[[str], bool] | None = None
         self.cursor_row = 0
@@ -113,10 +114,11 @@ class KeyedTable(GrowingScroll, can_focus=True, inherit_bindings=False):
         """Their keys, from the left."""
         return tuple(column.key for column, _width in self._laid_out)
 
-    def hide_columns(self, *columns: str) -> None:
-        """Show all columns that fit, but not these."""
-        if self._hidden != columns:
-            self._hidden = columns
+    def suit(self, hidden: tuple[str, ...], longest: Mapping[str, int]) -> None:
+        """Show all columns that fit, but not the hidden ones. longest: cells of the longest words
+        in a column; it grows no further, which leaves more to the others."""
+        if (self._hidden, self._longest) != (hidden, longest):
+            self._hidden, self._longest = hidden, longest
             self._laid_out = self._layout(self.app.size.width)
             self.refresh()
 
@@ -180,6 +182,7 @@ class KeyedTable(GrowingScroll, can_focus=True, inherit_bindings=False):
         widths = [column.width for column in shown]
         for wished in ([column.wish for column in shown], [column.most for column in shown]):
             for at, wish in enumerate(wished):
+                wish = min(wish, self._longest.get(shown[at].key, wish))
                 more = min(max(spare, 0), max(wish - widths[at], 0))
                 spare -= more
                 widths[at] += more

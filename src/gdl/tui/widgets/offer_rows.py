@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from rich.cells import cell_len
 from rich.text import Text
 
 from gdl.domain.money import dollars
@@ -27,15 +28,17 @@ COLUMNS = (
     Column("vram", "VRAM", 6, right=True),
     Column("fit", "Fit", 17, wish=52),
     Column("cuda", "CUDA", 5, needed=120, right=True),
-    Column("place", "Place", 12, needed=92, wish=20, most=32),
+    Column("place", "Place", 12, needed=92, wish=20, most=40),
     Column("rel", "Rel.", 5, right=True),
     Column("conf", "Conf.", 6, needed=140, right=True),
     Column("provider", "Provider", 11, wish=16, most=28),
     Column("age", "Age", 7, needed=140, right=True),
-    Column("id", "Offer", 16, needed=120, wish=40),
+    Column("id", "Offer", 16, needed=120, wish=40, most=56),
 )
 """All the money first, as it decides; a narrow terminal shows less, and d shows all of it."""
 FITS, TIGHT, OUT, MARKED = "✓", "~", "–", "●"
+_LOOKED_AT = 200
+"""Offers whose words decide how wide the columns are."""
 _TIGHT_GB = 1.0
 """Less headroom than this is called tight: it leaves little for longer contexts."""
 
@@ -50,6 +53,20 @@ def untold(offers: Sequence[RankedOffer]) -> tuple[str, ...]:
     return tuple(key for key, any_is in told.items() if not any_is)
 
 
+def longest(offers: Sequence[RankedOffer]) -> dict[str, int]:
+    """The cells that the columns of words need for what is told of the first of these."""
+    words: dict[str, set[str]] = {"gpu": set(), "fit": set(), "place": set(), "provider": set()}
+    words["id"] = set()
+    for ranked in offers[:_LOOKED_AT]:
+        offer = ranked.offer
+        words["gpu"].add(gpus(offer))
+        words["fit"].add(fit(ranked))
+        words["place"].add(_place(offer))
+        words["provider"].add(_provider(offer))
+        words["id"].add(_id(offer))
+    return {key: max(map(cell_len, told), default=0) for key, told in words.items()}
+
+
 def row(ranked: RankedOffer, now: datetime, *, marked: bool = False) -> Row:
     """The cells of one offer. Excluded: dimmed, with the mark and the reason in words."""
     offer = ranked.offer
@@ -62,15 +79,27 @@ def row(ranked: RankedOffer, now: datetime, *, marked: bool = False) -> Row:
         "vram": f"{offer.nominal_vram_gb} GB" if offer.gpu_count else "-",
         "fit": fit(ranked),
         "cuda": f"{offer.cuda_version:.1f}" if offer.cuda_version is not None else "-",
-        "place": plain(offer.location, 40) or "-",
+        "place": _place(offer),
         "rel": f"{int(offer.reliability * 100)}%" if offer.reliability is not None else "-",
         "conf": f"{int(offer.confidence * 100)}%" if offer.confidence is not None else "-",
-        "provider": plain(offer.provider, 40),
+        "provider": _provider(offer),
         "age": _age(offer.fetched_at, now),
-        "id": plain(offer.id, 80),
+        "id": _id(offer),
     }
     style = "" if ranked.excluded is None else "dim"
     return Row(cells, f"bold {style}".strip() if marked else style)
+
+
+def _place(offer: Offer) -> str:
+    return plain(offer.location, 40) or "-"
+
+
+def _provider(offer: Offer) -> str:
+    return plain(offer.provider, 40)
+
+
+def _id(offer: Offer) -> str:
+    return plain(offer.id, 80)
 
 
 def _amount(value: float | None) -> str:
