@@ -160,7 +160,7 @@ async def test_usual_times_stand_beside_the_elapsed_ones() -> None:
     }  # fmt: skip
     orchestrator.clock.forward(75)
     async with app.run_test(size=WIDE) as pilot:
-        await show(pilot, orchestrator, to_installing)
+        ident = await show(pilot, orchestrator, to_installing)
         await until(pilot, lambda: "usual" in screen_text(app))
         lines = screen_text(app).splitlines()
         row = next(line for line in lines if line.startswith(" ▶ Install "))
@@ -168,6 +168,10 @@ async def test_usual_times_stand_beside_the_elapsed_ones() -> None:
         # 51 s of the installation are left, then 7 + 41 + 4.
         row = next(line for line in lines if line.startswith(" · Serve"))
         assert row.split()[:4] == ["·", "Serve", "in", "~1:43"]
+        orchestrator.push(ident, 76, ev.ChoiceAwaited(1))
+        await until(pilot, lambda: "✗ Install" in screen_text(app))
+        row = next(line for line in screen_text(app).splitlines() if line.startswith(" · Serve"))
+        assert "in" not in row.split() and "~1:43" not in row, "nobody knows when, now"
         assert "Cost of attempt 1" in screen_text(app)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shlex
 from collections.abc import Callable
 from dataclasses import replace
@@ -226,3 +227,20 @@ def test_a_limit_that_comes_before_the_hosts_own_term_is_the_end() -> None:
     (ends,) = [text for name, text in session_fields(limited, 0.0, now) if name == "Ends in"]
     assert str(ends).startswith("3h20, at") and "term" not in str(ends)
     assert session(limited, 0.0, now, marked=False).cells["ends"] == "3h20"
+
+
+@pytest.mark.parametrize(("width", "lines"), [(80, 3), (120, 2), (200, 1)])
+def test_the_keys_of_a_failure_take_as_few_lines_as_the_panel_allows(
+    width: int, lines: int
+) -> None:
+    orchestrator = ScriptedOrchestrator()
+    ident = orchestrator.begin(SPEC)
+    to_waiting(orchestrator, ident)
+    followed = Followed(DeploymentState(ident))
+    for recorded in orchestrator.recorded(ident):
+        followed.fold(recorded)
+    text, _ = status(followed, START, PanelSize(width, 0), moving=False)
+    keys = [line for line in text.plain.splitlines() if re.match("[mrnxay] ", line)]
+    assert len(keys) == lines and all(cell_len(line) < width for line in keys)
+    told = "   ".join(keys)
+    assert re.findall(r"(?:^|   )(\w) ", told) == ["m", "r", "n", "x", "a", "y"]

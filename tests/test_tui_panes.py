@@ -238,3 +238,7 @@ async def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
         (news,) = app._notifications
         assert news.message.startswith("for this run only: cannot write")
         assert widths(app) == (33, 47)
+        await pilot.press("greater_than_sign", "equals_sign")
+        await changed_to(pilot, app, (35, 45))
+        await until(pilot, lambda: not any(w.group == "panes" for w in app.workers))
+        assert len(app._notifications) == 1, "once is enough"

@@ -101,6 +101,15 @@ async def test_the_help_of_a_line_to_type_in_has_no_keys_that_scroll_it() -> Non
         assert "Move cursor left a word" in text and "Scroll up" not in text
 
 
+async def test_the_help_of_what_scrolls_one_way_has_the_keys_for_that_way() -> None:
+    app, _orchestrator = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        await pilot.press("d", "f1")
+        await until(pilot, lambda: "details.close" in screen_text(app))
+        assert "Page up" in screen_text(app) and "Page left" not in screen_text(app)
+
+
 async def test_a_window_tells_its_keys_too() -> None:
     app, _orchestrator = make_app()
     async with app.run_test(size=(120, 60), notifications=True) as pilot:
@@ -121,6 +130,8 @@ async def test_a_window_tells_its_keys_too() -> None:
         await pilot.press("f1")
         await until(pilot, lambda: "Watch for an offer" not in screen_text(app))
         await until(pilot, lambda: "In this window" in screen_text(app))
+        everywhere = screen_text(app).split("Everywhere")[1].split("✓ done")[0].split()
+        assert {"f1", "^q", "^g"} <= set(everywhere) and "?" not in everywhere
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(app.screen, WatchDialog))
 

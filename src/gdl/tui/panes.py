@@ -53,7 +53,7 @@ class ResizablePanes(Screen[None]):
 
     SPLIT: ClassVar[Split | None] = None
 
-    _keeping = _to_keep = False
+    _keeping = _to_keep = _told = False
 
     def _pair(self) -> tuple[Split, Widget, Widget] | None:
         """The split with its panes, the sized one first; None while not both are seen."""
@@ -146,9 +146,12 @@ class ResizablePanes(Screen[None]):
             while self._to_keep:
                 self._to_keep = False
                 await asyncio.to_thread(context.remembered.keep_panes)
+                self._told = False
         except OSError as error:
-            folder = context.settings.data_dir
-            context.say(f"for this run only: cannot write {folder}: {error.strerror}")
+            if not self._told:  # once for a key that is held down
+                self._told = True
+                folder = context.settings.data_dir
+                context.say(f"for this run only: cannot write {folder}: {error.strerror}")
         finally:
             self._keeping = False
 

@@ -40,32 +40,39 @@ def keys_of(screen: Screen[object]) -> list[tuple[str, list[Key]]]:
     app = screen.app
     here = "In this window" if screen.is_modal else "On this screen"
     groups: dict[str, dict[str, Key]] = {here: {}, "In this pane": {}, "Everywhere": {}}
-    for node, binding, enabled, tooltip in screen.active_bindings.values():
+    active = list(screen.active_bindings.values())
+    if screen.is_modal:
+        # The keys of the application end at a window, but for those that come before all others.
+        beneath = app.screen_stack[0].active_bindings.values()
+        active += [each for each in beneath if each.node is app and each.binding.priority]
+    for node, binding, enabled, tooltip in active:
         if not binding.description or binding.system or _scrolls_nothing(node, binding):
             continue
-        if node is app or (node is screen and binding.id is None) or binding.action == "app.help":
+        if node is app or (node is screen and binding.id is None) or binding.id == "app.help":
             group = groups["Everywhere"]
         elif node is screen:
             group = groups[here]
         else:
             group = groups["In this pane"]
         shown = app.get_key_display(binding)
-        if (known := group.get(binding.action)) is not None:
+        does = binding.action.removeprefix("app.")
+        if (known := group.get(does)) is not None:
             shown = f"{known.keys} {shown}"
         # Textual writes its own in two ways.
         name = binding.description if binding.id else binding.description.capitalize()
-        group[binding.action] = Key(shown, name, tooltip, enabled, binding.id or "")
+        group[does] = Key(shown, name, tooltip, enabled, binding.id or "")
     return [(title, list(keys.values())) for title, keys in groups.items() if keys]
 
 
 def _scrolls_nothing(node: DOMNode, binding: Binding) -> bool:
-    """Whether it is one of the keys that every widget has, and here is nothing to scroll."""
-    return (
-        binding.id is None
-        and binding.action.startswith(("scroll_", "page_"))
-        and isinstance(node, Widget)
-        and not (node.allow_vertical_scroll or node.allow_horizontal_scroll)
-    )
+    """Whether it is one of the keys that every widget has, and here is nothing to scroll that
+    way."""
+    if binding.id is not None or not isinstance(node, Widget):
+        return False
+    if not binding.action.startswith(("scroll_", "page_")):
+        return False
+    sideways = binding.action.endswith(("_left", "_right"))
+    return not (node.allow_horizontal_scroll if sideways else node.allow_vertical_scroll)
 
 
 class HelpScreen(Modal[None]):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
+from rich.cells import cell_len
 from rich.text import Text
 
 from gdl.domain.attempt_state import AttemptState
@@ -33,7 +35,7 @@ def failure(followed: Followed, panel: PanelSize) -> Text:
     """Of the latest attempt, with what can be done now."""
     state = followed.state
     text = _why(state, state.attempt)
-    text.append(f"\n{_after(followed)}", "bold")
+    text.append(f"\n{_after(followed, panel.width - 1)}", "bold")
     going = state.finished is not None and state.billing not in ENDED
     if going or state.billing is Billing.UNKNOWN:
         money = money_words(state.billing)
@@ -107,25 +109,41 @@ def _labelled(text: Text, label: str, words: str) -> None:
     text.append(plain(words, 400))
 
 
-def _after(followed: Followed) -> str:
+def _after(followed: Followed, width: int) -> str:
+    """The keys that help, as many to a line as fit into that many cells; a fix has its own."""
     state = followed.state
     if state.waiting:
         provider = plain(state.attempt.provider, 20) if state.attempt else "the provider"
-        fix = f"f {state.offered.words}\n" if state.offered is not None else ""
         here = " here" if state.held else ""
-        keys = f"{fix}m change context, arguments, token or weights, and retry{here}\n"
         costs = state.attempt is not None and state.attempt.price_per_hour > 0
-        again = "rent the same offer again" if costs else "start over on this machine"
-        keys += f"r {again}   n next offer   x next offer, not from {provider}\n"
+        keys = [
+            f"m change context, arguments, token or weights, and retry{here}",
+            f"r {'rent the same offer again' if costs else 'start over on this machine'}",
+            "n next offer",
+            f"x next offer, not from {provider}",
+        ]
         if out := excluded_providers(state):
-            keys += f"u includes {', '.join(plain(name, 20) for name in out)}   "
-        auto = f"a automatic failover (now {'on' if state.auto_failover else 'off'})"
-        return f"{keys}{auto}   y copies all of this"
+            keys.append(f"u includes {', '.join(plain(name, 20) for name in out)}")
+        keys.append(f"a automatic failover (now {'on' if state.auto_failover else 'off'})")
+        keys.append("y copies all of this")
+        fix = f"f {state.offered.words}\n" if state.offered is not None else ""
+        return fix + _filled(keys, width)
     if state.finished is None and state.attempt is not None and state.attempt.waits:
         return "It goes on as you chose, once this machine is released."
     if state.finished is None:
         return "The next offer is tried automatically; a turns that off."
     return "r retry   m change and retry   1 choose another offer   y copies all of this"
+
+
+def _filled(words: Sequence[str], width: int) -> str:
+    """Lines of whole words, three cells between them; a longer one has a line of its own."""
+    lines: list[str] = []
+    for each in words:
+        if lines and cell_len(lines[-1]) + 3 + cell_len(each) <= width:
+            lines[-1] += f"   {each}"
+        else:
+            lines.append(each)
+    return "\n".join(lines)
 
 
 def excluded_providers(state: DeploymentState) -> tuple[str, ...]:

@@ -116,7 +116,7 @@ def rail(followed: Followed, now: datetime, size: RailSize) -> Text:
         took = clock_time(seconds[phase]) if phase in seconds else ""
         guess = f"~{clock_time(usual[phase])}" if phase in usual else ""
         if phase is Phase.SERVING:
-            left = _left(usual, seconds, phase_now)
+            left = _left(usual, seconds, phase_now) if ended_in is None else None
             guess = "" if left is None else f"~{clock_time(left)}"
             took = took if left is None else "in" if beside else guess
         times = _times(took, guess) if beside else took
