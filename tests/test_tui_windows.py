@@ -119,6 +119,7 @@ async def test_a_window_tells_its_keys_too() -> None:
         await pilot.press("question_mark")
         await until(pilot, lambda: "In this window" in screen_text(app))
         assert "By month: The last 12 months" in screen_text(app)
+        assert "? f1" in screen_text(app).split("Everywhere")[1], "one line for one action"
         await pilot.press("f1")
         await until(pilot, lambda: isinstance(app.screen, SpendingScreen))
         await pilot.press("r")

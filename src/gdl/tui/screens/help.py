@@ -48,7 +48,7 @@ def keys_of(screen: Screen[object]) -> list[tuple[str, list[Key]]]:
     for node, binding, enabled, tooltip in active:
         if not binding.description or binding.system or _scrolls_nothing(node, binding):
             continue
-        if node is app or (node is screen and binding.id is None) or binding.id == "app.help":
+        if node is app or (node is screen and binding.id is None) or binding.action == "app.help":
             group = groups["Everywhere"]
         elif node is screen:
             group = groups[here]
