@@ -19,7 +19,7 @@ from gdl.domain.errors import BackendUnreachable, OfferGone, RemoteCodeNotAllowe
 from gdl.domain.events import LogLines
 from gdl.domain.money import Balance
 from gdl.domain.offers import Exclusion, OfferQuery
-from gdl.domain.phase import Phase
+from gdl.domain.phase import Billing, Phase
 from gdl.domain.spec import DeploymentSpec
 from gdl.tui.screens.bench_dialog import BenchDialog
 from gdl.tui.screens.deploy_dialog import DeployDialog
@@ -357,6 +357,7 @@ async def test_cancel_asks_and_names_the_machine() -> None:
         await until(pilot, lambda: ("cancel", ident) in orchestrator.calls)
         await caught_up(pilot, orchestrator, ident)
         await until(pilot, lambda: "Cancelled. The machine was released" in screen_text(app))
+        assert "health and benchmark" not in screen_text(app), "there is nothing to see"
 
 
 @pytest.mark.parametrize(
@@ -427,6 +428,21 @@ async def test_what_was_said_before_does_not_hide_a_question(stays: bool) -> Non
         await until(pilot, shows(app, "Release the machine?"))
         await until(pilot, lambda: ("copied" in screen_text(app)) is stays)
         assert ("it may still be billing" in screen_text(app)) is stays
+
+
+async def test_who_deploys_again_is_told_what_may_still_be_billing() -> None:
+    app, orchestrator = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        ident = await show(pilot, orchestrator, to_serving)
+        doubt = ev.BillingChanged(1, Billing.UNKNOWN, "s-1")
+        unproven = ev.AttemptFailed(1, Phase.STOPPING, "release", "may still be billing", "look")
+        end = ev.DeploymentFinished("failed", None, "m", "s-1", Billing.UNKNOWN, ())
+        stopping = ev.PhaseChanged(1, Phase.STOPPING)
+        orchestrator.push(ident, 500, stopping, doubt, unproven, end)
+        await until(pilot, shows(app, "r retry"))
+        await pilot.press("r")
+        await until(pilot, shows(app, "Deploy it again?"))
+        assert "The machine before may still be billing as well" in screen_text(app)
 
 
 async def test_who_takes_the_same_offer_is_told_that_its_machine_is_released() -> None:

@@ -25,9 +25,11 @@ from gdl.tui.screens.chat_options import ChatOptionsDialog
 from gdl.tui.screens.help import HelpScreen
 from gdl.tui.screens.offers import OffersScreen
 from gdl.tui.store import Followed
+from gdl.tui.widgets.failure import PanelSize
 from gdl.tui.widgets.keyed_table import KeyedTable
 from gdl.tui.widgets.model_lines import line
 from gdl.tui.widgets.phase_rail import RailSize, rail
+from gdl.tui.widgets.status_panel import status
 from gdl.tui.widgets.timeline import timeline
 from tui_pilot import SIZE, choose, loaded, screen_text, show, until
 from tui_support import (
@@ -123,6 +125,16 @@ def test_the_cost_of_an_attempt_has_its_place_in_the_narrowest_rail() -> None:
         followed_to(orchestrator, ident), START + timedelta(seconds=30), RailSize(26, brief=True)
     )
     assert "Cost of attempt 1 $0.00018\n" in told.plain
+
+
+@pytest.mark.parametrize("words", [58, 70, 76])
+def test_how_far_it_is_takes_no_second_line(words: int) -> None:
+    orchestrator = ScriptedOrchestrator()
+    ident = orchestrator.begin(SPEC)
+    orchestrator.push(ident, 1, *renting(), ev.Progressed(1, "a" * (words - 4), 0.05))
+    followed = followed_to(orchestrator, ident)
+    text, _kind = status(followed, START, PanelSize(78, 3), moving=False)
+    assert text.cell_len <= 78 and text.plain.endswith(" 5%")
 
 
 def test_what_may_still_bill_costs_more_after_its_end() -> None:

@@ -14,7 +14,7 @@ from gdl.domain.decisions import AfterFailure, AfterServing
 from gdl.domain.deployment import DeploymentState
 from gdl.domain.errors import GdlError
 from gdl.domain.money import dollars
-from gdl.domain.phase import Phase
+from gdl.domain.phase import Billing, Phase
 from gdl.domain.spec import DeploymentSpec
 from gdl.presentation.hardware import gpus
 from gdl.presentation.lines import plain
@@ -115,7 +115,9 @@ async def _deploy_again(context: AppContext, followed: Followed, spec: Deploymen
     ]
     if before is not None and spec != before:
         fields.append(("Changed", plain(Change.none_of(spec).words(before), 120)))
-    if await context.ask(Confirm("Deploy it again?", fields, "", "Deploy")):
+    doubt = followed.state.billing is Billing.UNKNOWN
+    note = "The machine before may still be billing as well: see 4 Sessions." if doubt else ""
+    if await context.ask(Confirm("Deploy it again?", fields, note, "Deploy")):
         context.start(spec)
 
 

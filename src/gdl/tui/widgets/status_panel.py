@@ -26,6 +26,8 @@ from gdl.tui.widgets.questions import measuring, verifying
 
 _LEAST_NAMES = 24
 """Cells for the names of model and machine together, however narrow it is."""
+_BAR, _LEAST_BAR = 20, 4
+"""Cells of a progress bar; with fewer it says nothing."""
 _FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
 
@@ -65,13 +67,14 @@ def status(
     if (state.phase is Phase.FAILED or state.waiting) and state.finished is None:
         return failure(followed, panel), "failed"
     if state.finished is not None:
-        return _ended(state), "ended"
+        return _ended(followed), "ended"
     if state.phase is Phase.SERVING:
         return _serving(state), "serving"
-    return _active(state, now, moving=moving), "active"
+    return _active(state, now, panel.width, moving=moving), "active"
 
 
-def _active(state: DeploymentState, now: datetime, *, moving: bool) -> Text:
+def _active(state: DeploymentState, now: datetime, width: int, *, moving: bool) -> Text:
+    """width: cells of a line, which the bar leaves to the words and the share."""
     frame = _FRAMES[int(now.timestamp() * 4) % len(_FRAMES)] if moving else "…"
     text = Text(f"{frame} ")
     progress = state.progress
@@ -79,11 +82,13 @@ def _active(state: DeploymentState, now: datetime, *, moving: bool) -> Text:
     text.append(plain(progress.text, 300) if progress else words)
     if progress is not None and progress.fraction is not None:
         share = min(max(progress.fraction, 0.0), 1.0)
-        full, empty = bar(share, 20)
-        text.append(f"  {full}", "bold")
-        text.append(empty, "dim")
-        if "%" not in progress.text:
-            text.append(f" {share:.0%}")
+        told = "" if "%" in progress.text else f" {share:.0%}"
+        cells = min(width - text.cell_len - len("  ") - (len(" 100%") if told else 0), _BAR)
+        if cells >= _LEAST_BAR:
+            full, empty = bar(share, cells)
+            text.append(f"  {full}", "bold")
+            text.append(empty, "dim")
+        text.append(told)
     return text
 
 
@@ -151,8 +156,8 @@ def _trouble(followed: Followed) -> Text:
     return text
 
 
-def _ended(state: DeploymentState) -> Text:
-    finished = state.finished
+def _ended(followed: Followed) -> Text:
+    state, finished = followed.state, followed.state.finished
     assert finished is not None
     text = Text()
     money = money_words(state.billing)
@@ -172,5 +177,6 @@ def _ended(state: DeploymentState) -> Text:
         text.append("\n! The machine may still be billing: see 4 Sessions.", "bold red")
     if finished.error and finished.outcome != "cancelled":
         text.append(f"\n{plain(finished.error, 300)}")
-    text.append("\nr retry   1 offers   3 health and benchmark", "dim")
+    measured = "   3 health and benchmark" if followed.checks else ""
+    text.append(f"\nr retry   1 offers{measured}", "dim")
     return text
