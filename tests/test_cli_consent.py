@@ -99,11 +99,25 @@ def test_a_dry_run_shows_plan_price_and_offers_and_rents_nothing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     scripted = market()
-    assert play(scripted, *DEPLOY, "--dry-run", "--max-attempts", "2", "--max-price", "0.6") == 0
+    assert (
+        play(
+            scripted,
+            *DEPLOY,
+            "--dry-run",
+            "--max-attempts",
+            "2",
+            "--max-price",
+            "0.6",
+            "--idle",
+            "30",
+        )
+        == 0
+    )
     out, err = capsys.readouterr()
     assert [line.split()[-1] for line in out.splitlines()] == ["OFFER", "o-1", "o-2"]
     assert "$0.35 for 1 hour" in err and "2 offers in this order" in err and "1 more suit" in err
     assert "none above $0.600/h" in err and "nothing was rented" in err
+    assert "ends after 30 min idle" in err
     assert play(scripted, "--read-only", *DEPLOY, "--dry-run", "--json") == 0
     plan = json.loads(capsys.readouterr().out)
     assert (plan["type"], plan["suitable"], plan["hours"]) == ("plan", 4, 1)

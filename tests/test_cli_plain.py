@@ -194,8 +194,8 @@ async def test_a_failure_is_answered_by_number_and_its_price_by_y(
     made = await menu_of(to_waiting, "7", "2", "n", "1", "n", "2", "y")
     assert ("decide", "next") in [(call[0], str(call[2])) for call in made.calls]
     told = capsys.readouterr().err
-    assert "1. try the same machine again\n2. try the next machine\n3. stop" in told
-    assert "Rent the same machine at $0.131/h or less?" in told
+    assert "1. try the same offer again\n2. try the next offer\n3. stop" in told
+    assert "Rent the same offer again at $0.131/h or less?" in told
     assert "Rent it at $0.062/h or less? y for yes, n for no" in told
 
 

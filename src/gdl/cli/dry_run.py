@@ -51,6 +51,8 @@ async def show(session: Session, spec: DeploymentSpec, replicas: int | None = No
                 "max_attempts": spec.max_attempts,
                 "max_price": spec.query.max_price,
                 "max_spend": spec.max_spend,
+                "idle_minutes": spec.idle_minutes,
+                "unseen_hours": spec.unseen_hours,
                 "after": spec.after,
                 "suitable": len(suitable),
                 "replicas": replicas,
@@ -81,6 +83,7 @@ async def show(session: Session, spec: DeploymentSpec, replicas: int | None = No
 
 
 def _plan(session: Session, spec: DeploymentSpec) -> list[tuple[str, str]]:
+    from gdl.domain.guard import limits as guard_limits
     from gdl.engines import registry
     from gdl.presentation.hardware import gigabytes
 
@@ -95,6 +98,8 @@ def _plan(session: Session, spec: DeploymentSpec) -> list[tuple[str, str]]:
         limits.append(f"none above {hourly(spec.query.max_price)}")
     if spec.max_spend is not None:
         limits.append(f"{dollars(spec.max_spend)} in all")
+    if ends_after := guard_limits(spec.idle_minutes, spec.unseen_hours):
+        limits.append(f"ends after {ends_after}")
     return [
         ("model", f"{plain(spec.model, 120)}: {need}"),
         ("plan", f"rent, install {engine}, load the model{bench}, {_THEN[spec.after]}"),

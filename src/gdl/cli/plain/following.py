@@ -203,7 +203,7 @@ class Menus:
         """Whether it was decided how to go on."""
         state = self._show.state
         remedy = state.offered
-        choices = ["try the same machine again", "try the next machine", "stop, and rent nothing"]
+        choices = ["try the same offer again", "try the next offer", "stop, and rent nothing"]
         if remedy is not None:
             choices.insert(0, f"apply the fix on the same machine: {plain(remedy.words, 160)}")
         chosen = await self._questions.choose("It failed", choices, again=again)
@@ -221,7 +221,9 @@ class Menus:
     async def _again(self) -> bool:
         attempt = self._show.state.attempt
         price = attempt.price_per_hour if attempt is not None else 0.0
-        question = f"Rent the same machine at {hourly(price)} or less?"
+        if self._show.state.held:
+            say("what is rented now is released first, with what is installed there")
+        question = f"Rent the same offer again at {hourly(price)} or less?"
         if costs(self._orchestrator) and price > 0 and not await self._questions.yes(question):
             return False
         return await self._decide(AfterFailure.RETRY)

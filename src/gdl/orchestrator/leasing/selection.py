@@ -117,7 +117,7 @@ class OfferSelection:
             if not (other_source and same):
                 return row
         if any(row.excluded is None for row in ranked):
-            raise NoSuitableOffer("no other offer is suitable", "r tries the same machine again")
+            raise NoSuitableOffer("no other offer is suitable", "try the same offer again")
         raise NoSuitableOffer(*why_none(ranked, query))
 
     async def _ranked(
