@@ -9,9 +9,13 @@ from collections.abc import Sequence
 
 from textual import work
 from textual.app import ComposeResult
-from textual.widgets import Static
+from textual.events import Key
+from textual.widgets import OptionList, Static
 
+from gdl.domain.events import DeploymentFinished
 from gdl.domain.fleet_view import FleetView
+from gdl.tui.screens.deployment import DeploymentScreen
+from gdl.tui.screens.dialogs import Choose, QuitDialog, QuitProgress
 from gdl.tui.screens.modal import Modal
 from gdl.tui.screens.offers import OffersScreen
 from gdl.tui.screens.spending import SpendingScreen
@@ -160,3 +164,55 @@ async def test_the_log_of_a_deployment_that_begins_in_view_has_the_focus() -> No
         to_installing(orchestrator, ident)
         app.follow(ident)
         await until(pilot, lambda: isinstance(app.focused, LogView))
+
+
+async def test_a_second_enter_closes_no_window_below() -> None:
+    app, _orchestrator = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        await pilot.press("f8")
+        await until(pilot, lambda: isinstance(app.screen, SpendingScreen))
+        words = Choose("Which?", ["one", "other"])
+        await app.push_screen(words)
+        await until(pilot, lambda: isinstance(app.focused, OptionList))
+        for _held_down in range(3):
+            app.post_message(Key("enter", None))
+        await until(pilot, lambda: app.screen is not words)
+        await pilot.pause()
+        assert isinstance(app.screen, SpendingScreen)
+
+
+async def test_leaving_that_is_not_confirmed_ends_though_its_help_is_read() -> None:
+    app, orchestrator = make_app()
+    late = asyncio.Event()
+
+    async def wait(deployment_id: str) -> DeploymentFinished:
+        await late.wait()
+        raise TimeoutError
+
+    orchestrator.deployments.wait = wait  # type: ignore[method-assign]  # nothing is confirmed
+    async with app.run_test(size=SIZE, notifications=True) as pilot:
+        await show(pilot, orchestrator, to_serving)
+        await pilot.press("q")
+        await until(
+            pilot, lambda: isinstance(app.screen, QuitDialog) and app.screen.drawn_at is not None
+        )
+        await pilot.press("r")
+        await until(pilot, lambda: isinstance(app.screen, QuitProgress))
+        await pilot.press("f1")
+        await until(pilot, lambda: "In this window" in screen_text(app))
+        late.set()
+        await until(pilot, shows(app, "not confirmed: the machine"))
+        assert isinstance(app.screen, DeploymentScreen)
+
+
+async def test_help_in_jump_mode_is_that_of_the_screen() -> None:
+    app, _orchestrator = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        for _again in range(2):
+            await pilot.press("ctrl+g", "f1")
+            await until(pilot, lambda: "On this screen" in screen_text(app))
+            assert len(app.screen_stack) == 2
+            await pilot.press("f1")
+            await until(pilot, lambda: isinstance(app.screen, OffersScreen))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import App, SuspendNotSupported, SystemCommand
 from textual.binding import BindingType
-from textual.events import Click, Event, InputEvent, Key, MouseUp
+from textual.events import Click, Event, InputEvent, Key, MouseDown
 from textual.screen import Screen, SystemModalScreen
 
 from gdl.domain.errors import GdlError, UsageError
@@ -77,7 +77,7 @@ class GdlApp(App[None]):
         self.feed = DeploymentFeed(self, self)
         self.connected = self.handed_over = False
         self.terminal: TerminalDriver | None = None
-        self._click: MouseUp | None = None  # the last one
+        self._press: MouseDown | None = None  # the mouse's last one
         if orchestrator is not None and settings is not None:
             self.connect(orchestrator, settings)
         self.version = version
@@ -309,12 +309,12 @@ class GdlApp(App[None]):
     async def on_event(self, event: Event) -> None:
         """All input comes in here. A question takes none that was meant for what it hides."""
         if isinstance(event, InputEvent) and not event.is_forwarded:
-            shown = self.screen
-            if isinstance(shown, Question) and not shown.is_answered_by(event, self._click):
+            shown, press = self.screen, self._press
+            if isinstance(event, MouseDown):
+                self._press = event
+            if isinstance(shown, Question) and not shown.is_answered_by(event, press):
                 shown.tell_ignored(event)
                 return
-            if isinstance(event, MouseUp):
-                self._click = event
         await super().on_event(event)
 
     def on_key(self, event: Key) -> None:

@@ -17,6 +17,7 @@ from textual.widgets import Static
 
 from gdl.domain.lazy_dataclass import dataclass
 from gdl.tui.screens.base import GdlScreen
+from gdl.tui.screens.jump import JumpScreen
 from gdl.tui.screens.modal import Modal
 from gdl.tui.widgets.scroll import Scroll
 
@@ -106,7 +107,10 @@ class HelpScreen(Modal[None]):
 
 
 def toggle_help(app: App[None]) -> None:
-    """Over the screen or window that is shown; asked for again, it goes."""
+    """Over the screen or window that is shown; asked for again, it goes. It ends jump mode, over
+    which it would be about nothing."""
+    if isinstance(app.screen, JumpScreen):
+        app.screen.dismiss()
     shown = app.screen
     if isinstance(shown, HelpScreen):
         shown.dismiss()

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, TypeVar
 
 from textual.await_complete import AwaitComplete
 from textual.binding import Binding, BindingType
-from textual.events import InputEvent, Key, MouseEvent, MouseMove, MouseUp
+from textual.events import InputEvent, Key, MouseDown
 from textual.geometry import Region
 from textual.message import Message
 from textual.screen import ModalScreen
@@ -29,16 +29,22 @@ class Modal(ModalScreen[Result]):
                 tooltip="The keys that work here"),
     ]  # fmt: skip
 
-    _answered = False
+    _going: AwaitComplete | None = None
 
     def dismiss(self, result: Result | None = None) -> AwaitComplete:
-        self._answered = True
+        """Once, however often it is answered: Enter held down closes no window below it. What was
+        opened over it, such as the help, goes first."""
+        if self._going is not None:
+            return self._going
         self.workers.cancel_node(self)
-        return super().dismiss(result)
+        while self.app.screen is not self and self in self.app.screen_stack:
+            self.app.screen.dismiss()
+        self._going = super().dismiss(result)
+        return self._going
 
     def run_worker(self, *work: Any, **how: Any) -> Worker[Any]:
         worker = super().run_worker(*work, **how)
-        if self._answered:
+        if self._going is not None:
             worker.cancel()
         return worker
 
@@ -58,9 +64,10 @@ class Title(Static):
 class Question(Modal[Result]):
     """Something is spent or destroyed by its answer. It has a Title. What came before that was on
     the screen cannot have been the answer to it: only Esc is taken then. Nor can the second half of
-    a double click whose first half was on what the question came from."""
+    a double click, nor the rest of more, whose first half was on what the question came from."""
 
     _told = False
+    _unmeant: MouseDown | None = None
 
     def on_mount(self) -> None:
         # What was said before would hide what is asked; no error is taken away for that.
@@ -75,20 +82,25 @@ class Question(Modal[Result]):
         """When the user could read it first, by the clock of the input; None before."""
         return self.query_one(Title).drawn_at if self.query(Title) else None
 
-    def is_answered_by(self, event: InputEvent, click: MouseUp | None) -> bool:
-        """Whether this can be meant for it. click: the last one before it, on whatever screen."""
-        if isinstance(event, MouseMove) or (isinstance(event, Key) and event.key == "escape"):
+    def is_answered_by(self, event: InputEvent, press: MouseDown | None) -> bool:
+        """Whether this can be meant for it. press: the mouse's last one before, on whatever screen.
+        Only keys and presses answer; the wheel, and a button let go, do not."""
+        if not isinstance(event, Key | MouseDown) or getattr(event, "key", "") == "escape":
             return True
         drawn_at = self.drawn_at
-        if drawn_at is None or event.time < drawn_at:
-            return False
-        return not (
-            click is not None
-            and isinstance(event, MouseEvent)
-            and click.time < drawn_at
-            and click.screen_offset == event.screen_offset
-            and event.time - click.time <= self.app.CLICK_CHAIN_TIME_THRESHOLD
-        )
+        meant = drawn_at is not None and event.time >= drawn_at
+        if isinstance(event, MouseDown):
+            if press is not None and (press is self._unmeant or press.time < (drawn_at or 0)):
+                meant = meant and not self._repeats(press, event)
+            if not meant:
+                self._unmeant = event
+        return meant
+
+    def _repeats(self, press: MouseDown, again: MouseDown) -> bool:
+        """Whether they are of one double click, in which a hand may slip."""
+        slipped = again.screen_offset - press.screen_offset
+        soon = again.time - press.time <= self.app.CLICK_CHAIN_TIME_THRESHOLD
+        return soon and abs(slipped.x) <= 2 and abs(slipped.y) <= 1
 
     def tell_ignored(self, event: InputEvent) -> None:
         """Of keys, and once. Who clicked sees what came up, and a toast would hide the buttons."""
