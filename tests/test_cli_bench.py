@@ -173,6 +173,7 @@ async def test_ctrl_c_ends_it_in_order(tmp_path: Path) -> None:
         (("--url", "http://127.0.0.1:1", "--input-len", "5"), "built-in"),
         (("--url", "http://127.0.0.1:1", "--dataset", "/nowhere.json"), "data set"),
         (("--url", "http://127.0.0.1:1", "--csv", "/nowhere/x.csv"), "no folder"),
+        (("--url", "http://127.0.0.1:1", "--csv", ""), ". is a folder"),
         (("--url", "http://127.0.0.1:1", "--api-key-env", "UNSET_NAME"), "UNSET_NAME"),
         (("--url", "http://127.0.0.1:1", "--publish"), "for sessions"),
         (("--backend", "local", "x", "--publish"), "cannot publish benchmarks"),

@@ -348,6 +348,12 @@ def test_an_installer_that_goes_on_is_no_part_of_the_message(goes_on: str) -> No
     assert [record.text for record in raised(text)] == ["ValueError: the first and the second line"]
 
 
+def test_what_a_message_announces_is_part_of_it() -> None:
+    text = "\n".join((*trace("OSError: cannot go on:"), "Downloading the weights failed: HTTP 403"))
+    said = "OSError: cannot go on: Downloading the weights failed: HTTP 403"
+    assert [record.text for record in raised(text)] == [said]
+
+
 def test_how_far_it_came_and_how_it_ended() -> None:
     begun = [
         "(APIServer pid=1) INFO 11-01 10:00:00 [api_server.py:1] vLLM API server version 0.11.0",

@@ -23,6 +23,8 @@ def check(wanted: ResultOptions) -> None:
     for path in (wanted.save_result, wanted.csv, wanted.markdown):
         if path is not None and not path.parent.is_dir():
             raise UsageError(f"no folder {path.parent}", "create it first, or name another file")
+        if path is not None and path.is_dir():  # so is an empty name
+            raise UsageError(f"{path} is a folder", "name a file")
 
 
 def load(outcome: Outcome, wanted: ResultOptions, context: Context, output: Output) -> None:

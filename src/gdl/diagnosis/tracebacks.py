@@ -242,7 +242,7 @@ class StreamParser:
                 yield from self._close()
             self._blank = True
             return
-        if _ends(record, line) or _ERROR.match(text) or len(self._message) >= _MESSAGE_LINES:
+        if self._ends(record, line) or _ERROR.match(text) or len(self._message) >= _MESSAGE_LINES:
             yield from self._close()
             yield from self._plain(line, text)
             return
@@ -252,6 +252,13 @@ class StreamParser:
             self._message.append(text.strip())
         record.last = line
         yield Record(text.strip(), line, line, _level(line), record.incident, part=True)
+
+    def _ends(self, record: Record, line: Line) -> bool:
+        """Whether a line cannot be of this error's message: another of the logger's, the header of
+        a process, or an installer's. After a colon comes what the message is about."""
+        goes_on = _INSTALLS.match(line.text) and not self._message[-1].endswith(":")
+        other = goes_on or _PROCESS.match(line.text)
+        return line.stamp != record.line.stamp or other is not None
 
     def _plain(self, line: Line, text: str) -> Iterator[Record]:
         if not text.strip():
@@ -313,13 +320,6 @@ def _handed_on(record: Record, said: str) -> str:
     elif _KEY.fullmatch(inner):
         record.error = "KeyError"
     return inner
-
-
-def _ends(record: Record, line: Line) -> bool:
-    """Whether a line cannot be of this error's message: another of the logger's, the header of
-    a process, or an installer's."""
-    other = _PROCESS.match(line.text) or _INSTALLS.match(line.text)
-    return line.stamp != record.line.stamp or other is not None
 
 
 def _wrapped(before: Line, text: str) -> bool:
