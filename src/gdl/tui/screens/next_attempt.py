@@ -42,7 +42,9 @@ async def agreed_to_next(
         return Agreed()
     spec = followed.state.spec
     hours = spec.hours if spec is not None else 1
-    wanted = await context.ask(Confirm(title, _fields(found, hours), "", "Rent it"))
+    wanted = await context.ask(
+        Confirm(title, _fields(found, hours), _released_first(followed), "Rent it")
+    )
     return Agreed(price) if wanted else None
 
 
@@ -55,11 +57,15 @@ async def agreed_to_retry(context: AppContext, followed: Followed) -> bool:
         ("Machine", Text(_machine(attempt), "bold")),
         ("Price", Text(f"{hourly(attempt.price_per_hour)} or less", "bold")),
     )
-    note = ""
-    if followed.state.held:
-        note = "What is rented now is released first, with what is installed there. m keeps it."
+    note = _released_first(followed)
     wanted = await context.ask(Confirm("Rent the same offer again?", fields, note, "Rent it"))
     return bool(wanted)
+
+
+def _released_first(followed: Followed) -> str:
+    if not followed.state.held:
+        return ""
+    return "What is rented now is released first, with what is installed there. m keeps it."
 
 
 def _costs(context: AppContext) -> bool:
