@@ -128,6 +128,11 @@ def test_a_scripts_unset_variable_names_nothing_and_is_no_wish_for_another_thing
     assert "empty" in capsys.readouterr().err.splitlines()[0]
 
 
+def test_what_is_empty_is_named_without_its_brackets(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(("models", "")) == 2
+    assert "error: WORDS: it is empty" in capsys.readouterr().err
+
+
 IGNORED = (
     (("deploy", "m", "--backend", "sandbox", "--identity", "/k"), "--identity is for machines"),
     (("scale", "--max-price", "2"), "whose flags?"),

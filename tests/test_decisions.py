@@ -68,6 +68,19 @@ async def test_what_is_measured_before_it_is_held_open_ends_with_the_decision() 
     assert await decisions.after_serving(nothing) is AfterServing.RELEASE
 
 
+async def test_nothing_is_decided_on_a_server_that_has_ended_while_held_open() -> None:
+    decisions = Decisions("d-1", will_hold=True)
+    waiting = asyncio.create_task(decisions.after_serving(nothing))
+    await asyncio.sleep(0)
+    waiting.cancel()  # its machine was lost, and the next one is taken
+    await asyncio.gather(waiting, return_exceptions=True)
+    with pytest.raises(UsageError, match="not held open"):
+        decisions.answer(AfterServing.RELEASE, "SERVING")
+    decisions.begin_attempt()
+    decisions.answer(AfterServing.RELEASE, "SERVING")
+    assert await decisions.after_serving(nothing) is AfterServing.RELEASE
+
+
 async def test_a_measurement_that_fails_undecided_says_so() -> None:
     async def fails() -> None:
         raise UsageError("no tokens")

@@ -36,7 +36,7 @@ def told(error: typer.TyperException, arguments: Sequence[str]) -> UsageError:
     message = _MEANT.sub("", message)
     no_command = _NO_COMMAND.match(message)
     if prefix := _PREFIX.match(message):
-        which = (prefix["which"] or "").strip("'[]").replace("'", "")
+        which = (prefix["which"] or "").strip("'[].").replace("'", "")
         message = _of_value(error) or message[prefix.end() :]
         message = about(which, message)
     elif no_option := _NO_OPTION.match(message):

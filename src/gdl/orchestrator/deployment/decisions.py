@@ -26,6 +26,7 @@ class Decisions:
         it serves: while it is still measured, too."""
         self._deployment_id = deployment_id
         self._will_hold = will_hold
+        self._was_held = False
         self._decided = asyncio.Event()
         self._end: AfterServing | None = None
         self._serving: asyncio.Future[AfterServing] | None = None
@@ -59,6 +60,7 @@ class Decisions:
         """At once where that was decided before."""
         if self._end is not None:
             return self._end
+        self._was_held = True
         self._serving = asyncio.get_running_loop().create_future()
         try:
             await announce()
@@ -74,6 +76,11 @@ class Decisions:
         finally:
             self._failure = None
 
+    def begin_attempt(self) -> None:
+        """What was chosen for its beginning is done, and it will be held open like the one before
+        it: that one, once its server had ended, no longer was."""
+        self.early, self._was_held = None, False
+
     def take_early(self) -> AfterFailure | None:
         early, self.early = self.early, None
         return early
@@ -83,7 +90,7 @@ class Decisions:
         when it does not wait for such a decision."""
         if isinstance(decision, AfterServing):
             held = self._serving is not None and not self._serving.done()
-            will_be = self._will_hold and self._serving is None and phase == Phase.SERVING
+            will_be = self._will_hold and not self._was_held and phase == Phase.SERVING
             if self._end is not None or not (held or will_be):
                 raise UsageError(
                     f"deployment {self._deployment_id} is {phase}, not held open",

@@ -118,7 +118,8 @@ class DeploymentTask:
         while True:
             if offer is None:
                 offer = await next_offer.choose(last, failed, tries)
-            dep.adopted, dep.decisions.early, dep.confirmed_tried = False, None, True
+            dep.adopted, dep.confirmed_tried = False, True
+            dep.decisions.begin_attempt()
             dep.ceiling = None
             dep.tries_left = tries.left > 1
             if resumed is None:
