@@ -10,6 +10,7 @@ from textual.events import Key, MouseDown, MouseUp
 from textual.geometry import Offset
 from textual.pilot import Pilot
 from textual.screen import Screen
+from textual.widgets import Input
 
 from gdl.tui.app import GdlApp
 from gdl.tui.screens.deploy_dialog import DeployDialog
@@ -122,3 +123,28 @@ async def drawn(pilot: Pilot[Any]) -> None:
         return isinstance(shown, DeployDialog) and shown.drawn_at is not None
 
     await until(pilot, is_drawn)
+
+
+async def test_who_types_in_a_line_answers_no_question_that_comes_up_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app, _orchestrator = make_app()
+    monkeypatch.setattr(GdlApp, "CLICK_CHAIN_TIME_THRESHOLD", 3600)
+    async with app.run_test(size=SIZE, notifications=True) as pilot:
+        await loaded(pilot)
+        app.post_message(Key("slash", "/"))
+        await until(pilot, lambda: isinstance(app.focused, Input))
+        app.post_message(Key("m", "m"))
+        await until(pilot, lambda: isinstance(app.focused, Input) and app.focused.value == "m")
+        asked = Confirm("Continue it?", [], "", "Continue")
+        answers: list[bool | None] = []
+        await app.push_screen(asked, answers.append)
+        await until(pilot, lambda: asked.drawn_at is not None)
+        for letter in "yny":
+            app.post_message(Key(letter, letter))
+        await until(pilot, lambda: TOLD in screen_text(app))
+        await pilot.pause()
+        assert app.screen is asked and not answers
+        monkeypatch.setattr(GdlApp, "CLICK_CHAIN_TIME_THRESHOLD", 0)
+        app.post_message(Key("y", "y"))
+        await until(pilot, lambda: answers == [True])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import App, SuspendNotSupported, SystemCommand
 from textual.binding import BindingType
-from textual.events import Click, Event, InputEvent, Key, MouseDown
+from textual.events import Click, Event, InputEvent, Key
 from textual.screen import Screen, SystemModalScreen
 
 from gdl.domain.errors import GdlError, UsageError
@@ -23,7 +23,7 @@ from gdl.tui.legible import Legible
 from gdl.tui.parsed_styles import ParsedStyles
 from gdl.tui.remembered import Remembered
 from gdl.tui.screen_registry import MAIN_SCREENS, style_sheets, window
-from gdl.tui.screens.modal import Question
+from gdl.tui.screens.modal import LastInput, Question
 from gdl.tui.themes import HIGH_CONTRAST
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class GdlApp(App[None]):
         self.feed = DeploymentFeed(self, self)
         self.connected = self.handed_over = False
         self.terminal: TerminalDriver | None = None
-        self._press: MouseDown | None = None  # the mouse's last one
+        self._last_input = LastInput()
         if orchestrator is not None and settings is not None:
             self.connect(orchestrator, settings)
         self.version = version
@@ -309,10 +309,8 @@ class GdlApp(App[None]):
     async def on_event(self, event: Event) -> None:
         """All input comes in here. A question takes none that was meant for what it hides."""
         if isinstance(event, InputEvent) and not event.is_forwarded:
-            shown, press = self.screen, self._press
-            if isinstance(event, MouseDown):
-                self._press = event
-            if isinstance(shown, Question) and not shown.is_answered_by(event, press):
+            shown, before = self.screen, self._last_input.take(event, self.focused)
+            if isinstance(shown, Question) and not shown.is_answered_by(event, before):
                 shown.tell_ignored(event)
                 return
         await super().on_event(event)
