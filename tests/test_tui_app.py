@@ -892,7 +892,8 @@ async def test_first_screen_needs_no_other_screen() -> None:
 
     code = (
         "import sys, gdl.tui.app; "
-        "print(sorted(m for m in sys.modules if m.startswith('gdl.tui.screens.')))"
+        "print(sorted(m for m in sys.modules if m.startswith('gdl.tui.screens.')));"
+        "assert 'textual.widgets._text_area' not in sys.modules"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30

@@ -13,7 +13,7 @@ from textual.message import Message
 from textual.screen import ModalScreen
 from textual.strip import Strip
 from textual.widget import Widget
-from textual.widgets import Input, Static, TextArea
+from textual.widgets import Static
 from textual.worker import Worker
 
 from gdl.tui.context import context_of
@@ -66,9 +66,16 @@ class LastInput:
         if not isinstance(event, Key):
             return None
         typed = self._typed
-        in_line = event.is_printable and isinstance(focused, Input | TextArea)
+        in_line = focused is not None and event.is_printable and _takes_text(focused)
         self._typed = event if in_line else None  # Enter and the like end what is typed
         return typed
+
+
+def _takes_text(focused: Widget) -> bool:
+    # Not for the first frame: what is imported for it is waited for.
+    from textual.widgets import Input, TextArea
+
+    return isinstance(focused, Input | TextArea)
 
 
 class Title(Static):
