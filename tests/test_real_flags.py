@@ -19,7 +19,7 @@ from gdl.engines.vllm import command, compat, server_flags
 from gdl.orchestrator.leasing.model_lookup import known
 from gdl.settings import Install, Settings
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.xdist_group("vllm")]
 
 READS = """
 import json, sys

@@ -18,7 +18,7 @@ import releases_data
 from test_vllm_releases import recipes, wanted
 from vllm_environment import told
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.real, pytest.mark.xdist_group("vllm"), pytest.mark.timeout(1800)]
 
 BENCH = Path(__file__).resolve().parent.parent / "bench"
 VERSION = "0.32.0"

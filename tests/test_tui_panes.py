@@ -77,7 +77,8 @@ async def test_a_smaller_terminal_clamps_it_and_a_larger_one_gives_it_back() -> 
         await show(pilot, orchestrator, to_installing)
         await changed_to(pilot, app, (42, 78))
         app.screen.query_one(Rail).focus()
-        await pilot.press(*["greater_than_sign"] * 40)
+        await pilot.press("greater_than_sign")
+        await app.run_action("screen.resize_pane(40)")
         await changed_to(pilot, app, (96, 24))
         await pilot.resize_terminal(80, 24)
         await changed_to(pilot, app, (56, 24))
@@ -86,7 +87,7 @@ async def test_a_smaller_terminal_clamps_it_and_a_larger_one_gives_it_back() -> 
         assert "Connect" in screen_text(app) and "Downloading" in screen_text(app)
         await pilot.resize_terminal(120, 40)
         await changed_to(pilot, app, (96, 24))
-        await pilot.press(*["less_than_sign"] * 40)
+        await app.run_action("screen.resize_pane(-40)")
         await changed_to(pilot, app, (24, 96))
 
 
@@ -162,7 +163,7 @@ async def test_tables_above_each_other_and_the_details(tmp_path: Path) -> None:
         await until(pilot, lambda: past.outer_size.height == before - 3)
         await pilot.press("tab")
         await until(pilot, lambda: past.has_focus)
-        await pilot.press(*["greater_than_sign"] * 50)
+        await app.run_action("screen.resize_pane(50)")
         await until(pilot, lambda: app.screen.query_one("#sessions").outer_size.height == 3)
         await pilot.resize_terminal(50, 15)
         await until(pilot, lambda: app.screen.query_one("#sessions").outer_size.height == 3)

@@ -14,7 +14,7 @@ import pytest
 @pytest.fixture(scope="session")
 def vllm_python(tmp_path_factory: pytest.TempPathFactory) -> str:
     """An interpreter that has it. Installs it, which takes minutes, unless GDL_TEST_VLLM_PYTHON
-    names one."""
+    names one. What uses it in CI is of one group, so that one worker alone installs it."""
     if named := os.environ.get("GDL_TEST_VLLM_PYTHON"):
         return named
     folder = tmp_path_factory.mktemp("vllm") / "venv"
