@@ -6,6 +6,7 @@ import contextlib
 import getpass
 import os
 import shutil
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -68,9 +69,18 @@ def real_sshd(folder: Path, *options: str, address: str = "127.0.0.1") -> Iterat
         _wait_listening((address, port), process, folder / "log")
         yield Sshd(address, port, getpass.getuser(), folder / "id", process.pid)
     finally:
-        process.terminate()
-        process.wait(10)
+        _end(process)
         log.close()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """The server and its sessions: one whose connection was cut would stay for hours."""
+    sessions = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    process.terminate()
+    process.wait(10)
+    for pid in map(int, sessions):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
 
 
 def _wait_listening(address: tuple[str, int], process: subprocess.Popen[bytes], log: Path) -> None:
