@@ -63,7 +63,14 @@ async def measured(
 
 # A 4090, an A100 and an H100 with a model of 7 * 10^9 parameters, by their memories' bandwidths.
 @pytest.mark.long
-@pytest.mark.parametrize(("token_s", "seats"), [(0.0253, 8), (0.0125, 16), (0.0076, 32)])
+@pytest.mark.parametrize(
+    ("token_s", "seats"),
+    [
+        pytest.param(0.0253, 8, marks=pytest.mark.soak),
+        pytest.param(0.0125, 16, marks=pytest.mark.soak),
+        (0.0076, 32),
+    ],
+)
 def test_the_sweep_finds_the_best_point(clock: VirtualClock, token_s: float, seats: int) -> None:
     found = clock.run(measured(gpu(token_s, seats), LoadOptions(WORK)))
     assert isinstance(found, Swept)

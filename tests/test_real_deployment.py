@@ -103,6 +103,7 @@ def serves_the_official_client(endpoint: str, key: str) -> None:
         stranger.models.list()
 
 
+@pytest.mark.long
 def test_over_openssh_it_answers_and_a_dead_server_is_noticed(
     place: dict[str, str], sshd: Sshd
 ) -> None:

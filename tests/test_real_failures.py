@@ -113,6 +113,7 @@ def reconnected(event: dict[str, Any]) -> bool:
     return event["type"] == "noted" and str(event["text"]).startswith("SSH: reconnecting")
 
 
+@pytest.mark.long
 def test_a_connection_cut_during_install_and_during_load_loses_nothing(
     machine: Machine, place: dict[str, str]
 ) -> None:

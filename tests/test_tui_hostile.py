@@ -59,7 +59,11 @@ HOSTILE = {
     "endless": "x" * 200_000,
 }
 HOSTILE["mixed"] = " ".join(text[:300] for text in HOSTILE.values())
-texts = [pytest.param(text, id=name) for name, text in HOSTILE.items()]
+texts = [
+    # "mixed" has some of each.
+    pytest.param(text, id=name, marks=[] if name in ("mixed", "endless") else pytest.mark.soak)
+    for name, text in HOSTILE.items()
+]
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
