@@ -19,11 +19,12 @@ from gdl.domain.errors import GdlError, UsageError
 from gdl.presentation.lines import plain
 from gdl.tui.app_keys import BINDINGS
 from gdl.tui.deployment_feed import DeploymentFeed
+from gdl.tui.gestures import Gestures
 from gdl.tui.legible import Legible
 from gdl.tui.parsed_styles import ParsedStyles
 from gdl.tui.remembered import Remembered
 from gdl.tui.screen_registry import MAIN_SCREENS, style_sheets, window
-from gdl.tui.screens.modal import LastInput, Question
+from gdl.tui.screens.modal import Question
 from gdl.tui.themes import HIGH_CONTRAST
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class GdlApp(App[None]):
         self.feed = DeploymentFeed(self, self)
         self.connected = self.handed_over = False
         self.terminal: TerminalDriver | None = None
-        self._last_input = LastInput()
+        self._gestures = Gestures()
         if orchestrator is not None and settings is not None:
             self.connect(orchestrator, settings)
         self.version = version
@@ -309,8 +310,8 @@ class GdlApp(App[None]):
     async def on_event(self, event: Event) -> None:
         """All input comes in here. A question takes none that was meant for what it hides."""
         if isinstance(event, InputEvent) and not event.is_forwarded:
-            shown, before = self.screen, self._last_input.take(event, self.focused)
-            if isinstance(shown, Question) and not shown.is_answered_by(event, before):
+            shown, since = self.screen, self._gestures.since(event, self)
+            if isinstance(shown, Question) and not shown.is_answered_by(event, since):
                 shown.tell_ignored(event)
                 return
         await super().on_event(event)
