@@ -55,16 +55,11 @@ def untold(offers: Sequence[RankedOffer]) -> tuple[str, ...]:
 
 def longest(offers: Sequence[RankedOffer]) -> dict[str, int]:
     """The cells that the columns of words need for what is told of the first of these."""
-    words: dict[str, set[str]] = {"gpu": set(), "fit": set(), "place": set(), "provider": set()}
-    words["id"] = set()
+    found: dict[str, int] = {}
     for ranked in offers[:_LOOKED_AT]:
-        offer = ranked.offer
-        words["gpu"].add(gpus(offer))
-        words["fit"].add(fit(ranked))
-        words["place"].add(_place(offer))
-        words["provider"].add(_provider(offer))
-        words["id"].add(_id(offer))
-    return {key: max(map(cell_len, told), default=0) for key, told in words.items()}
+        for key, told in _words(ranked).items():
+            found[key] = max(found.get(key, 0), cell_len(told))
+    return found
 
 
 def row(ranked: RankedOffer, now: datetime, *, marked: bool = False) -> Row:
@@ -75,31 +70,27 @@ def row(ranked: RankedOffer, now: datetime, *, marked: bool = False) -> Row:
         "price": price(offer.price_per_hour),
         "session": _amount(ranked.session_price),
         "million": _amount(ranked.usd_per_million),
-        "gpu": gpus(offer),
         "vram": f"{offer.nominal_vram_gb} GB" if offer.gpu_count else "-",
-        "fit": fit(ranked),
         "cuda": f"{offer.cuda_version:.1f}" if offer.cuda_version is not None else "-",
-        "place": _place(offer),
         "rel": f"{int(offer.reliability * 100)}%" if offer.reliability is not None else "-",
         "conf": f"{int(offer.confidence * 100)}%" if offer.confidence is not None else "-",
-        "provider": _provider(offer),
         "age": _age(offer.fetched_at, now),
-        "id": _id(offer),
+        **_words(ranked),
     }
     style = "" if ranked.excluded is None else "dim"
     return Row(cells, f"bold {style}".strip() if marked else style)
 
 
-def _place(offer: Offer) -> str:
-    return plain(offer.location, 40) or "-"
-
-
-def _provider(offer: Offer) -> str:
-    return plain(offer.provider, 40)
-
-
-def _id(offer: Offer) -> str:
-    return plain(offer.id, 80)
+def _words(ranked: RankedOffer) -> dict[str, str]:
+    """The cells of words, which may be short or long."""
+    offer = ranked.offer
+    return {
+        "gpu": gpus(offer),
+        "fit": fit(ranked),
+        "place": plain(offer.location, 40) or "-",
+        "provider": plain(offer.provider, 40),
+        "id": plain(offer.id, 80),
+    }
 
 
 def _amount(value: float | None) -> str:
