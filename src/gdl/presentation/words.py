@@ -23,6 +23,10 @@ def short_count(count: int) -> str:
     return str(count)
 
 
+RELEASED_FIRST = "what is rented now is released first, with what is installed there"
+"""Said before another machine is rented while one is kept for a remedy."""
+
+
 def sentence(words: str) -> str:
     """With a capital at the beginning, unless a name is there that has its own; the rest stays."""
     named = any(letter.isupper() for letter in words.split(" ", 1)[0])

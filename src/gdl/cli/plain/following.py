@@ -25,6 +25,7 @@ from gdl.domain.money import dollars
 from gdl.presentation.chat import cut
 from gdl.presentation.lines import plain
 from gdl.presentation.money import hourly
+from gdl.presentation.words import RELEASED_FIRST
 
 if TYPE_CHECKING:
     from gdl.domain.events import Recorded
@@ -222,7 +223,7 @@ class Menus:
         attempt = self._show.state.attempt
         price = attempt.price_per_hour if attempt is not None else 0.0
         if self._show.state.held:
-            say("what is rented now is released first, with what is installed there")
+            say(RELEASED_FIRST)
         question = f"Rent the same offer again at {hourly(price)} or less?"
         if costs(self._orchestrator) and price > 0 and not await self._questions.yes(question):
             return False

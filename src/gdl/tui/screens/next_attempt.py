@@ -14,7 +14,7 @@ from gdl.presentation.hardware import gpus
 from gdl.presentation.lines import plain
 from gdl.presentation.money import hourly
 from gdl.presentation.session_price import parts
-from gdl.presentation.words import plural
+from gdl.presentation.words import RELEASED_FIRST, plural, sentence
 from gdl.tui.context import AppContext
 from gdl.tui.screens.dialogs import Confirm
 from gdl.tui.store import Followed
@@ -65,7 +65,7 @@ async def agreed_to_retry(context: AppContext, followed: Followed) -> bool:
 def _released_first(followed: Followed) -> str:
     if not followed.state.held:
         return ""
-    return "What is rented now is released first, with what is installed there. m keeps it."
+    return f"{sentence(RELEASED_FIRST)}. m keeps it."
 
 
 def _costs(context: AppContext) -> bool:
