@@ -173,23 +173,21 @@ class DeploymentFeed:
                 followed.samples.take(readings.gpu, readings.health)
 
     def _look_for_sessions(self) -> None:
-        self._app.run_worker(self._list_sessions(), group="sessions")
+        self._app.run_worker(list_sessions(self._context), group="sessions")
         self._app.run_worker(self._ask_again(), group="unproven ends")
 
     def _look_while_it_costs(self) -> None:
         if self._context.store.bills(self._context.now):
-            self._app.run_worker(self._list_sessions(), group="sessions")
+            self._app.run_worker(list_sessions(self._context), group="sessions")
 
     async def _ask_again(self) -> None:
         """For the ends that earlier runs asked for and that are not proven yet."""
         with contextlib.suppress(GdlError):
             await self._context.orchestrator.sessions.ask_again()
 
-    async def _list_sessions(self) -> None:
-        """What was rented earlier, for the cost bar. The sessions screen says what goes wrong."""
-        context = self._context
-        try:
-            context.store.list_sessions(await context.orchestrator.sessions.rows(), context.now)
-        except GdlError:
-            return
-        self.touch()
+
+async def list_sessions(context: AppContext) -> None:
+    """What is rented, for the cost bar. The sessions screen says what goes wrong."""
+    with contextlib.suppress(GdlError):
+        context.store.list_sessions(await context.orchestrator.sessions.rows(), context.now)
+        context.touch()

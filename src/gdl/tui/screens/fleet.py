@@ -3,7 +3,6 @@ less, or all released."""
 
 from __future__ import annotations
 
-import contextlib
 from typing import ClassVar
 
 from rich.text import Text
@@ -18,6 +17,7 @@ from gdl.domain.fleet_view import FleetView
 from gdl.presentation.lines import plain
 from gdl.presentation.words import plural
 from gdl.tui.context import AppContext, context_of
+from gdl.tui.deployment_feed import list_sessions
 from gdl.tui.screens.base import Explains
 from gdl.tui.screens.dialogs import Confirm
 from gdl.tui.screens.modal import Modal
@@ -203,10 +203,8 @@ class FleetScreen(Explains, Modal[None]):
         self.action_look()
         ended = await context.orchestrator.fleets.ended(fleet_id)
         self.action_look()
-        with contextlib.suppress(GdlError):
-            # What is said below about money is as new as what is said about the end.
-            context.store.list_sessions(await context.orchestrator.sessions.rows(), context.now)
-            context.touch()
+        # What is said below about money is as new as what is said about the end.
+        await list_sessions(context)
         if ended.doubts:
             doubtful = ", ".join(plain(each, 40) for each in ended.doubts)
             raise GdlError(f"not proven: {doubtful} may still be billing", "see 4 Sessions")
