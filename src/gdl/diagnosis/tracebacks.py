@@ -256,9 +256,9 @@ class StreamParser:
     def _ends(self, record: Record, line: Line) -> bool:
         """Whether a line cannot be of this error's message: another of the logger's, the header of
         a process, or an installer's. After a colon comes what the message is about."""
-        goes_on = _INSTALLS.match(line.text) and not self._message[-1].endswith(":")
-        other = goes_on or _PROCESS.match(line.text)
-        return line.stamp != record.line.stamp or other is not None
+        if line.stamp != record.line.stamp or _PROCESS.match(line.text):
+            return True
+        return not self._message[-1].endswith(":") and _INSTALLS.match(line.text) is not None
 
     def _plain(self, line: Line, text: str) -> Iterator[Record]:
         if not text.strip():

@@ -43,8 +43,8 @@ def unexplained(
     if not last and status is None:
         return Unexplained(
             "The log is empty: nothing was written to it.",
-            "Give the log of what failed; if this is all of it, start it again, and look for what "
-            "ended it (dmesg, the provider's page).",
+            "If this is all that there is, start it again, and look for what ended it (dmesg, the "
+            "provider's page).",
         )
     told = f"; the last line is: {last}" if last else " without a message"
     return Unexplained(

@@ -53,7 +53,7 @@ class Decisions:
             for task in (doing, deciding):
                 task.cancel()
             await asyncio.gather(doing, deciding, return_exceptions=True)
-        if not self._decided.is_set():
+        if self._end is None:
             doing.result()
 
     async def after_serving(self, announce: Announce) -> AfterServing:
@@ -89,9 +89,8 @@ class Decisions:
         """phase: what the deployment does, to whoever comes at the wrong time. Raises UsageError
         when it does not wait for such a decision."""
         if isinstance(decision, AfterServing):
-            held = self._serving is not None and not self._serving.done()
             will_be = self._will_hold and not self._was_held and phase == Phase.SERVING
-            if self._end is not None or not (held or will_be):
+            if self._end is not None or not (self.holds or will_be):
                 raise UsageError(
                     f"deployment {self._deployment_id} is {phase}, not held open",
                     "cancel it instead, which also releases the machine",
@@ -101,7 +100,7 @@ class Decisions:
             if self._serving is not None:
                 self._serving.set_result(decision)
         else:
-            if self._failure is None or self._failure.done():
+            if self._failure is None or not self.asks:
                 raise UsageError(
                     f"deployment {self._deployment_id} is not waiting for a choice",
                     "wait until its attempt has failed",
