@@ -6,9 +6,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
+import pytest
 from textual import work
 from textual.app import ComposeResult
+from textual.css import stylesheet
 from textual.events import Key
 from textual.widgets import OptionList, Static
 
@@ -139,6 +142,29 @@ async def test_a_window_tells_its_keys_too() -> None:
         assert {"f1", "^q", "^g"} <= set(everywhere) and "?" not in everywhere
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(app.screen, WatchDialog))
+
+
+async def test_no_style_sheet_is_parsed_twice_while_the_variables_stay(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    parsed: list[tuple[str, str, int]] = []
+    parse = stylesheet.parse
+
+    def counted(scope: str, css: str, *where: Any, **more: Any) -> Any:
+        parsed.append((scope, css, more["tie_breaker"]))
+        return parse(scope, css, *where, **more)
+
+    monkeypatch.setattr(stylesheet, "parse", counted)
+    app, _orchestrator = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        for key in "2345":
+            await pilot.press(f"alt+{key}")
+            await pilot.pause()
+        assert len(parsed) == len(set(parsed)) and len(parsed) > 10
+        before = len(parsed)
+        app.theme = "textual-light"
+        await until(pilot, lambda: len(parsed) >= 2 * before)
 
 
 async def test_the_keys_of_a_log_that_is_not_shown_do_nothing() -> None:
