@@ -37,6 +37,7 @@ from tui_pilot import (
     choose,
     ended,
     loaded,
+    open_plan,
     screen_text,
     selected,
     show,
@@ -71,8 +72,7 @@ async def test_deploys_from_the_keyboard() -> None:
         await loaded(pilot)
         await pilot.press("m", *"qwen", "enter")
         await until(pilot, lambda: orchestrator.queries[-1].model == "qwen2.5-0.5b")
-        await pilot.press("enter")
-        await until(pilot, lambda: isinstance(app.screen, DeployDialog))
+        await open_plan(pilot)
         text = screen_text(app)
         for word in ("qwen2.5-0.5b", "RTX 3060", "vast-101", "2 h", "$0.062/h", "About $0.13"):
             assert word in text
@@ -109,8 +109,7 @@ async def test_tools_are_said_and_can_be_turned_off() -> None:
     async with app.run_test(size=SIZE) as pilot:
         await loaded(pilot)
         await choose(pilot, "qwen2.5-0.5b")
-        await pilot.press("enter")
-        await until(pilot, lambda: isinstance(app.screen, DeployDialog))
+        await open_plan(pilot)
         assert "Parse the model's tool calls (hermes)" in screen_text(app)
         app.screen.query_one("#tools", Checkbox).toggle()
         await pilot.press("y")
@@ -132,8 +131,7 @@ async def test_a_models_own_code_is_asked_about_before_anything_is_rented(key: s
     async with app.run_test(size=SIZE) as pilot:
         await loaded(pilot)
         await choose(pilot, "qwen2.5-0.5b")
-        await pilot.press("enter")
-        await until(pilot, lambda: isinstance(app.screen, DeployDialog))
+        await open_plan(pilot)
         await pilot.press("y")
         await until(pilot, lambda: isinstance(app.screen, Confirm))
         assert "it runs its own code" in screen_text(app)
@@ -163,8 +161,7 @@ async def test_enter_twice_rents_nothing() -> None:
     async with app.run_test(size=SIZE) as pilot:
         await loaded(pilot)
         await choose(pilot, "tinyllama")
-        await pilot.press("enter")
-        await until(pilot, lambda: isinstance(app.screen, DeployDialog))
+        await open_plan(pilot)
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, OffersScreen))
     assert orchestrator.specs == []

@@ -8,9 +8,8 @@ from textual.widgets import Input
 
 from gdl.domain.offers import OfferTerms
 from gdl.tui.screens.bid_dialog import BidDialog
-from gdl.tui.screens.deploy_dialog import DeployDialog
 from gdl.tui.screens.offers import OffersScreen
-from tui_pilot import SIZE, choose, loaded, screen_text, until
+from tui_pilot import SIZE, choose, loaded, open_plan, screen_text, until
 from tui_support import OFFERS, ScriptedOrchestrator, make_app
 
 BIDS = tuple(
@@ -44,8 +43,7 @@ async def test_they_are_asked_for_with_a_bid_and_are_never_among_the_others() ->
         await loaded(pilot)
         # A tenth over the least that it goes for.
         await until(pilot, lambda: "$0.068" in screen_text(app))
-        await pilot.press("enter")
-        await until(pilot, lambda: isinstance(app.screen, DeployDialog))
+        await open_plan(pilot)
         assert "somebody bids more: what is on it is lost then" in screen_text(app)
         await pilot.press("y")
         await until(pilot, lambda: bool(orchestrator.specs))

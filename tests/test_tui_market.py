@@ -36,7 +36,18 @@ from gdl.tui.screens.welcome import WelcomeScreen
 from gdl.tui.widgets.keyed_table import KeyedTable
 from gdl.tui.widgets.load_fields import Cycle
 from test_tui_snapshots_market import STORIES
-from tui_pilot import SIZE, app_of, choose, loaded, screen_text, selected, show, shows, until
+from tui_pilot import (
+    SIZE,
+    app_of,
+    choose,
+    loaded,
+    open_plan,
+    screen_text,
+    selected,
+    show,
+    shows,
+    until,
+)
 from tui_support import ScriptedOrchestrator, make_app, session_row, spent_so_far, to_serving
 
 # Model and load
@@ -68,8 +79,7 @@ async def test_the_load_is_chosen_by_keys_and_reaches_the_deployment() -> None:
         assert asked.hours == 3
         await until(pilot, lambda: "for 2 requests of 8,192 tokens, fp8" in screen_text(app))
         await loaded(pilot)
-        await pilot.press("enter")
-        await until(pilot, lambda: isinstance(app.screen, DeployDialog))
+        await open_plan(pilot)
         await pilot.press("minus", "y")
         await until(pilot, lambda: bool(orchestrator.specs))
     (spec,) = orchestrator.specs
@@ -142,8 +152,7 @@ async def test_the_plan_says_where_no_reserved_hours_end_a_machine() -> None:
     async with app.run_test(size=SIZE) as pilot:
         await loaded(pilot)
         await choose(pilot, "mistral-7b")
-        await pilot.press("enter")
-        await until(pilot, lambda: isinstance(app.screen, DeployDialog))
+        await open_plan(pilot)
         assert "2 h at" in screen_text(app) and "billed until" not in screen_text(app)
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(app.screen, OffersScreen))
@@ -188,8 +197,7 @@ async def test_marked_offers_are_tried_and_no_others() -> None:
         await choose(pilot, "mistral-7b")
         await pilot.press("j", "space", "space", "space", "k", "space")
         await until(pilot, lambda: "2 marked" in screen_text(app))
-        await pilot.press("enter")
-        await until(pilot, lambda: isinstance(app.screen, DeployDialog))
+        await open_plan(pilot)
         text = screen_text(app)
         assert "one of these 2 machines" in text and "at most $0.289/h" in text
         await pilot.press("y")
@@ -241,8 +249,7 @@ async def test_a_row_that_does_not_fit_gives_way_to_the_best_one_and_its_plan() 
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, ModelDialog))
         app.screen.query_one(Input).value = "mistral-7b"
-        await pilot.press("enter")
-        await until(pilot, lambda: isinstance(app.screen, DeployDialog))
+        await open_plan(pilot)
         await until(pilot, lambda: "Tesla T4 does not fit" in screen_text(app))
         assert "RTX 3090, 24 GB VRAM" in screen_text(app)
         await pilot.press("escape")
@@ -278,8 +285,7 @@ async def test_a_gated_model_with_a_token_is_planned() -> None:
     async with app.run_test(size=SIZE) as pilot:
         await loaded(pilot)
         await choose(pilot, "gemma-2b")
-        await pilot.press("enter")
-        await until(pilot, lambda: isinstance(app.screen, DeployDialog))
+        await open_plan(pilot)
 
 
 async def test_marked_offers_that_do_not_fit_are_not_tried() -> None:
@@ -289,8 +295,7 @@ async def test_marked_offers_that_do_not_fit_are_not_tried() -> None:
         await pilot.press("space", "space", "space", "enter")
         await until(pilot, lambda: isinstance(app.screen, ModelDialog))
         app.screen.query_one(Input).value = "mistral-7b"
-        await pilot.press("enter")
-        await until(pilot, lambda: isinstance(app.screen, DeployDialog))
+        await open_plan(pilot)
         text = screen_text(app)
         assert "RTX 3090" in text and "3060" not in text and "T4" not in text
 
@@ -723,8 +728,7 @@ async def test_the_rest_of_the_keys() -> None:
         await until(pilot, lambda: isinstance(app.screen, OffersScreen))
         await pilot.press("escape")
         await choose(pilot, "tinyllama")
-        await pilot.press("enter")
-        await until(pilot, lambda: isinstance(app.screen, DeployDialog))
+        await open_plan(pilot)
         await pilot.press("left")
         assert app.focused is not None and app.focused.id == "deploy"
         await pilot.press("right", "n")

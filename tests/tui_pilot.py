@@ -10,6 +10,7 @@ from textual.widgets import Input
 
 from gdl.domain.spec import DeploymentSpec
 from gdl.tui.app import GdlApp
+from gdl.tui.screens.deploy_dialog import DeployDialog
 from gdl.tui.screens.deployment import DeploymentScreen
 from gdl.tui.screens.model_dialog import ModelDialog
 from gdl.tui.screens.offers import OffersScreen
@@ -72,6 +73,12 @@ async def choose(pilot: Pilot[Any], name: str) -> None:
     await pilot.press("enter")
     await until(pilot, lambda: isinstance(pilot.app.screen, OffersScreen))
     await loaded(pilot)
+
+
+async def open_plan(pilot: Pilot[Any]) -> None:
+    """Of the selected offer, as a model is chosen."""
+    await pilot.press("enter")
+    await until(pilot, lambda: isinstance(pilot.app.screen, DeployDialog))
 
 
 async def show(
