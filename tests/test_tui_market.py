@@ -159,6 +159,7 @@ async def test_the_plan_says_where_no_reserved_hours_end_a_machine() -> None:
         orchestrator.open_ended = frozenset({"shopper"})
         await pilot.press("enter")
         await until(pilot, lambda: "; billed until released" in screen_text(app))
+        assert "hours" in screen_text(app).split("+ and - change the", 1)[1].split("About")[0]
 
 
 async def test_enter_while_offers_for_another_model_are_asked_for_waits_for_them() -> None:
