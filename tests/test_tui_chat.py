@@ -353,7 +353,7 @@ async def test_what_a_model_writes_is_drawn_and_never_obeyed() -> None:
         await talking(pilot, orchestrator)
         await ask(pilot, "hi")
         await until(pilot, lambda: "TTFT" in screen_text(app))
-        await until(pilot, lambda: app.screen.query_one(Answer).complete)
+        await until(pilot, lambda: all_drawn(app))
         app.screen.query_one("#turns").scroll_home(animate=False)
         await until(pilot, lambda: "evil" in screen_text(app))
         text = screen_text(app)
@@ -380,16 +380,22 @@ async def test_an_answer_in_many_pieces_is_drawn_as_one_in_one_piece() -> None:
     async with app.run_test(size=SIZE) as pilot:
         await talking(pilot, orchestrator)
         await ask(pilot, "hi")
-        await until(pilot, lambda: not app.store.conversation.running)
-        await until(pilot, lambda: app.screen.query_one(Answer).complete)
+        await until(pilot, lambda: all_drawn(app))
         in_pieces = drawn(app)
         orchestrator.said = [ChatPiece(text), ANSWER[-1]]
         await pilot.press("f4")
         await until(pilot, lambda: not app.screen.query(Answer))
         await ask(pilot, "hi")
-        await until(pilot, lambda: bool(app.screen.query(Answer)) and bool(drawn(app)))
-        await until(pilot, lambda: app.screen.query_one(Answer).complete)
+        await until(pilot, lambda: all_drawn(app))
         assert in_pieces == drawn(app)
+
+
+def all_drawn(app: GdlApp) -> bool:
+    """Whether the last answer has ended, and all of it is drawn."""
+    turns, views = app.store.conversation.turns, app.screen.query(Answer)
+    return (
+        bool(turns and views) and not turns[-1].running and views.last().has_drawn(turns[-1].answer)
+    )
 
 
 def drawn(app: GdlApp) -> list[str]:

@@ -117,10 +117,9 @@ class Answer(Vertical):
         yield AnswerMarkdown()
         yield LiveText(classes="answer-rest")
 
-    @property
-    def complete(self) -> bool:
-        """Whether all that it was given is drawn."""
-        return self._drawn == len(self._text)
+    def has_drawn(self, text: str) -> bool:
+        """Whether it was given this, and all of it is drawn."""
+        return self._text == text and self._drawn == len(text)
 
     def show(self, text: str) -> None:
         """Show this, which begins with what was shown before."""
@@ -134,7 +133,7 @@ class Answer(Vertical):
     async def _draw(self) -> None:
         """Draw what is new, several pieces at once where they come quicker than that."""
         markdown = self.query_one(AnswerMarkdown)
-        while not self.complete:
+        while self._drawn < len(self._text):
             self._new.clear()
             text = self._text
             began = time.perf_counter()
