@@ -18,7 +18,8 @@ class Decisions:
     """Owns both awaits of one deployment: `after_serving` while it holds its endpoint open, and
     `after_failure` while an attempt has failed, or could go on with a remedy.
 
-    early: the decision on an attempt that had not failed yet, for what follows its end.
+    end: what was decided of what serves. early: the decision on an attempt that had not failed yet,
+    for what follows its end.
     """
 
     def __init__(self, deployment_id: str, *, will_hold: bool = False) -> None:
@@ -28,7 +29,7 @@ class Decisions:
         self._will_hold = will_hold
         self._was_held = False
         self._decided = asyncio.Event()
-        self._end: AfterServing | None = None
+        self.end: AfterServing | None = None
         self._serving: asyncio.Future[AfterServing] | None = None
         self._failure: asyncio.Future[AfterFailure] | None = None
         self.early: AfterFailure | None = None
@@ -44,7 +45,8 @@ class Decisions:
         return self._failure is not None and not self._failure.done()
 
     async def unless_ended(self, work: Coroutine[Any, Any, object]) -> None:
-        """What is done while it serves and is not held open yet; an AfterServing ends it."""
+        """What is done while it serves and is not held open yet. An AfterServing ends it, and
+        nobody asks what that work has come to."""
         doing = asyncio.ensure_future(work)
         deciding = asyncio.create_task(self._decided.wait())
         try:
@@ -53,13 +55,13 @@ class Decisions:
             for task in (doing, deciding):
                 task.cancel()
             await asyncio.gather(doing, deciding, return_exceptions=True)
-        if self._end is None:
+        if self.end is None:
             doing.result()
 
     async def after_serving(self, announce: Announce) -> AfterServing:
         """At once where that was decided before."""
-        if self._end is not None:
-            return self._end
+        if self.end is not None:
+            return self.end
         self._was_held = True
         self._serving = asyncio.get_running_loop().create_future()
         try:
@@ -90,12 +92,12 @@ class Decisions:
         when it does not wait for such a decision."""
         if isinstance(decision, AfterServing):
             will_be = self._will_hold and not self._was_held and phase == Phase.SERVING
-            if self._end is not None or not (self.holds or will_be):
+            if self.end is not None or not (self.holds or will_be):
                 raise UsageError(
                     f"deployment {self._deployment_id} is {phase}, not held open",
                     "cancel it instead, which also releases the machine",
                 )
-            self._end = decision
+            self.end = decision
             self._decided.set()
             if self._serving is not None:
                 self._serving.set_result(decision)

@@ -10,12 +10,7 @@ from gdl.backends.base import Backend
 from gdl.domain import events as ev
 from gdl.domain.benchmark import OWN_LOAD, BenchLoad, BenchReport
 from gdl.domain.decisions import AfterServing
-from gdl.domain.errors import (
-    DeployError,
-    GdlError,
-    SshError,
-    VerificationError,
-)
+from gdl.domain.errors import DeployError, GdlError, SshError, VerificationError
 from gdl.domain.offers import Offer
 from gdl.domain.phase import Phase
 from gdl.domain.remedies import Remedy, RemedyKind
@@ -91,13 +86,17 @@ class Attempt:
         session = await self.renter.monitor.wait_running(dep, rented.session)
         refuse_dearer(session, offer.price_per_hour)
         await self.while_it_lives(self.set_up(session))
-        await self.while_it_lives(self.benchmark_if_wanted())
+        await self.benchmark_if_wanted()
 
     async def benchmark_if_wanted(self) -> None:
-        """Unless that was done before, and until the user decides what follows."""
+        """Unless that was done before, and until the user decides what follows: then nothing that
+        becomes of the machine is a failure, for which another one would be rented."""
         dep = self._deployment
         if dep.spec.bench and dep.state.benchmark is None:
-            await dep.decisions.unless_ended(self.benchmark())
+            await dep.decisions.unless_ended(self.first_benchmark())
+
+    async def first_benchmark(self) -> None:
+        await self.while_it_lives(self.benchmark())
 
     async def while_it_lives(self, work: Coroutine[Any, Any, T]) -> T:
         """The result of `work`, unless the machine is gone: out of our reach, and over by its
@@ -133,8 +132,9 @@ class Attempt:
         self.guarding.begin()
 
     async def reach(self, session: Session) -> None:
-        """Enter it to end what runs there. Raises SshError."""
-        await self.machine.connect(session)
+        """Enter it to end what runs there, unless that was done. Raises SshError."""
+        if not self.machine.connected:
+            await self.machine.connect(session)
 
     async def from_preflight(self) -> None:
         """From a machine that is connected to SERVING."""

@@ -6,7 +6,6 @@ import asyncio
 import traceback
 from collections.abc import Callable
 from datetime import datetime
-from functools import partial
 from typing import TYPE_CHECKING
 
 from gdl.domain import events as ev
@@ -24,16 +23,14 @@ from gdl.domain.errors import (
     SshError,
     VerificationError,
 )
-from gdl.domain.health import degraded
 from gdl.domain.offers import Offer
-from gdl.domain.phase import Billing, Phase
+from gdl.domain.phase import Phase
 from gdl.orchestrator.deployment.context import Deployment
-from gdl.orchestrator.deployment.summary import summaries
 from gdl.orchestrator.leasing.selection import OfferSelection
 from gdl.orchestrator.leasing.uninterrupted import uninterrupted
 from gdl.orchestrator.run.attempt_calls import Begin, MakeAttempt
 from gdl.orchestrator.run.attempt_offer import attempt_started
-from gdl.orchestrator.run.doubts import with_doubts
+from gdl.orchestrator.run.finishing import finished
 from gdl.orchestrator.run.internal_error import write_trace
 from gdl.orchestrator.run.next_offer import NextOffer
 from gdl.orchestrator.run.resumed import ENDINGS, Resumed, reach_for_release
@@ -43,6 +40,9 @@ if TYPE_CHECKING:
     from gdl.orchestrator.run.attempt import Attempt
 
 _MACHINE_MAY_BE_GONE = (SshError, DeployError, VerificationError)
+_NEVER: frozenset[Phase] = frozenset()
+_UNLESS_STOPPED = frozenset({Phase.FAILED, Phase.CANCELLED})
+_UNREACHED = frozenset({Phase.FAILED})
 
 
 class DeploymentTask:
@@ -65,7 +65,10 @@ class DeploymentTask:
         self._clock = clock
         self._rents = rents
         self._current: Attempt | None = None
-        self._attached_only = False
+        self._spared = _NEVER
+        """Phases in which it ends with its machine left as it is."""
+        self._taken_up: Attempt | None = None
+        """The attempt that a process that is gone had begun."""
 
     async def run(
         self, begin: Begin | None = None, *, resumed: Resumed | None = None, backend: str = ""
@@ -74,7 +77,7 @@ class DeploymentTask:
         machine rented earlier, which is then released only when that is asked for. resumed: where
         a process that is gone had come with the current attempt. backend: of what `begin` goes on
         with."""
-        self._attached_only = begin is not None
+        self._spared = _NEVER if begin is None else _UNLESS_STOPPED
         watching = asyncio.create_task(self._selection.budget.watch(self._deployment))
         try:
             if resumed is not None and resumed.phase in ENDINGS:
@@ -129,6 +132,7 @@ class DeploymentTask:
             self._current = self._make_attempt(dep, offer.backend)
             try:
                 if taken_up is not None:
+                    self._taken_up = self._current
                     await taken_up.take_up(dep, self._current)
                 else:
                     await self._current.run(offer)
@@ -189,15 +193,23 @@ class DeploymentTask:
     # -- after a process that is gone ------------------------------------------------------------
 
     async def _serve_again(self, resumed: Resumed) -> None:
-        """A machine that served is not released because it cannot be reached from here now."""
-        self._attached_only = True
-        await self._attached(partial(resumed.take_up, self._deployment), resumed.offer.backend)
-        self._attached_only = False
+        """A machine that served is not released because it cannot be reached from here now, but
+        its user may end that at once."""
+        dep, self._spared = self._deployment, _UNREACHED
+
+        async def again(attempt: Attempt) -> None:
+            self._taken_up = attempt
+            await resumed.take_up(dep, attempt)
+
+        await dep.decisions.unless_ended(self._attached(again, resumed.offer.backend))
+        self._spared = _NEVER
+        reached = self._current is not None and self._current.endpoint is not None
+        if dep.decisions.end is AfterServing.KEEP and not reached:
+            await dep.note("it was not reached again: whether it serves is not known", "warning")
 
     async def _go_on_ending(self, resumed: Resumed) -> None:
         dep = self._deployment
-        self._current = self._make_attempt(dep, resumed.offer.backend)
-        await reach_for_release(dep, self._current)
+        self._current = self._taken_up = self._make_attempt(dep, resumed.offer.backend)
         if resumed.phase is Phase.CANCELLED:
             await self._cancelled()
         else:
@@ -209,14 +221,18 @@ class DeploymentTask:
         dep = self._deployment
         keep = dep.spec.after == "keep"
         if dep.spec.after == "hold":
-            keep = await self._hold() is AfterServing.KEEP
+            keep = (dep.decisions.end or await self._hold()) is AfterServing.KEEP
         if keep:
-            assert self._current is not None
-            await self._current.close()
-            await uninterrupted(self._finish("serving"))
+            await uninterrupted(self._leave())
             return
         await dep.enter(Phase.STOPPING)
         await uninterrupted(self._stop())
+
+    async def _leave(self) -> None:
+        """Of what serves nothing ends but our way to it."""
+        if self._current is not None:
+            await self._current.close()
+        await self._finish("serving")
 
     async def _hold(self) -> AfterServing:
         """Until the user decides. An interruptible machine that is lost to a higher bid is replaced
@@ -230,7 +246,7 @@ class DeploymentTask:
             except (DeployError, SessionFailed, SshError, VerificationError) as error:
                 cause = await attempt.real_cause(error)
                 moves_on = isinstance(cause, Outbid) and dep.auto_failover
-                if not moves_on or attempt.offer is None or self._attached_only:
+                if not moves_on or attempt.offer is None or self._spared:
                     await self._tell_failure(cause)
                     raise cause from None
             await dep.note(f"{cause.message}: the next offer is taken", "warning")
@@ -252,11 +268,12 @@ class DeploymentTask:
         dep = self._deployment
         rented = dep.rental is not None and dep.rental.session_id is not None
         kept = rented and dep.spec.keep_on_failure and dep.state.phase is Phase.FAILED
-        attached = self._attached_only and dep.state.phase is not Phase.STOPPING
-        attached = attached and dep.over_limit is None
-        if kept or attached or close_only:
+        spared = dep.state.phase in self._spared and dep.over_limit is None
+        if kept or spared or close_only:
             await attempt.close()
             return kept
+        if attempt is self._taken_up:
+            await reach_for_release(dep, attempt)
         await attempt.release()
         dep.record.clear()
         return False
@@ -267,6 +284,9 @@ class DeploymentTask:
         dep = self._deployment
         await dep.channel.settled()
         if dep.state.finished is not None:
+            return
+        if dep.decisions.end is AfterServing.KEEP:
+            await self._leave()
             return
         if dep.state.phase not in (Phase.CANCELLED, Phase.STOPPED):
             await dep.enter(Phase.CANCELLED)
@@ -318,32 +338,4 @@ class DeploymentTask:
     async def _finish(self, outcome: str, error: GdlError | None = None) -> None:
         dep = self._deployment
         await self._selection.close(dep)
-        state = dep.state
-        serving = outcome == "serving"
-        latest = state.attempt
-        rented = latest.session_id if latest else None
-        in_doubt = bool(dep.doubts) and state.billing in (Billing.NONE, Billing.RELEASED)
-        if dep.doubts and not isinstance(error, ReleaseUnconfirmed):
-            error = with_doubts(error, dep.doubts, serving=serving)
-        await dep.emit(
-            ev.DeploymentFinished(
-                outcome=outcome,
-                endpoint=state.endpoint,
-                model=state.served_name or dep.model.served_name,
-                session_id=dep.doubts[-1].session_id if in_doubt else rented,
-                billing=Billing.UNKNOWN if in_doubt else state.billing,
-                attempts=summaries(
-                    state,
-                    outcome,
-                    error,
-                    self._clock(),
-                    rents=self._rents,
-                    doubts=[doubt.session_id for doubt in dep.doubts],
-                ),
-                benchmark=state.benchmark,
-                error=None if error is None else error.message,
-                hint=None if error is None else error.hint,
-                kind="" if error is None else error.kind,
-                degraded=degraded(state.checks.values()),
-            )
-        )
+        await dep.emit(finished(dep, outcome, error, self._clock(), rents=self._rents))

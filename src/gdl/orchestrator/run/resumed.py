@@ -61,7 +61,6 @@ class Resumed:
         """To SERVING, benchmark included, as `Attempt.run`. Raises a GdlError that says why not."""
         attempt.offer = self.offer
         if self.failure is not None:
-            await reach_for_release(deployment, attempt)
             raise self.failure
         session = None
         if deployment.rental is not None:
@@ -72,6 +71,7 @@ class Resumed:
             return
         session = await attempt.renter.monitor.wait_running(deployment, session)
         await attempt.while_it_lives(_to_serving(deployment, attempt, session))
+        await attempt.benchmark_if_wanted()
 
 
 async def _to_serving(deployment: Deployment, attempt: Attempt, session: Session) -> None:
@@ -104,7 +104,6 @@ async def _to_serving(deployment: Deployment, attempt: Attempt, session: Session
             # A server that was never started: perhaps by another way than the plan's first one,
             # so that the installation is looked at once more.
             await attempt.to_proof(plan, api_key, installed=earlier is not None, earlier=earlier)
-    await attempt.benchmark_if_wanted()
 
 
 async def _serve_again(
@@ -131,18 +130,20 @@ async def _end_what_was_begun_ahead(deployment: Deployment, attempt: Attempt) ->
 
 
 async def reach_for_release(deployment: Deployment, attempt: Attempt) -> None:
-    """Where nobody destroys the machine, what runs there has to be ended by ourselves. Raises
-    ReleaseUnconfirmed when it cannot be reached for that."""
+    """Where nobody destroys the machine, what a process that is gone had begun there has to be
+    ended by ourselves. Raises ReleaseUnconfirmed, with the attempt closed, when it cannot be
+    reached for that."""
     rental, traits = deployment.rental, attempt.backend.traits
     if rental is None or rental.session_id is None or traits.bills or traits.ends_processes:
         return
     if not rental.host or not rental.work_dir:
         return  # it was never entered
     try:
-        session = await attempt.backend.session(rental.session_id)
-        await attempt.reach(session)
+        attempt.machine.leave()
+        await attempt.reach(await attempt.backend.session(rental.session_id))
         await attempt.server.end_found()
     except SshError as error:
+        await attempt.close()
         raise ReleaseUnconfirmed(
             f"what runs on {rental.host} could not be ended: {error.message}",
             f"try `gdl-tui destroy {rental.session_id}` when the machine can be reached",

@@ -70,7 +70,10 @@ class SpanningAttempt(Attempt):
     async def reach(self, session: Session) -> None:
         """To end what runs there."""
         await super().reach(session)
-        await self._enter_the_others()
+        entered = [machine for machine in self._joined if machine.connected]
+        if len(entered) < len(self.machine.rental.joined):
+            await _all(machine.close() for machine in self._joined)
+            await self._enter_the_others()
 
     async def _know_the_others(self) -> None:
         """Journaled before anything is done there."""
@@ -204,9 +207,9 @@ class SpanningAttempt(Attempt):
         not answer, and not say so."""
         await self._while_all_run(super().verify())
 
-    async def benchmark_if_wanted(self) -> None:
+    async def first_benchmark(self) -> None:
         """Likewise."""
-        await self._while_all_run(super().benchmark_if_wanted())
+        await self._while_all_run(super().first_benchmark())
 
     async def _while_all_run(self, work: Coroutine[Any, Any, None]) -> None:
         doing = asyncio.ensure_future(work)

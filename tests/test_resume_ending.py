@@ -1,0 +1,147 @@
+"""Ending a deployment that is being taken up: what its user ends is given back, whether or not its
+machine has been reached again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployment_support import Simulation, last, of_type, told, until
+from gdl.domain import events as ev
+from gdl.domain.decisions import AfterServing
+from gdl.domain.phase import Billing, Phase
+from gdl.journal.store import Journal
+from local_processes import processes_naming
+from resume_child import Case, run
+from shopper_support import FakeShopper, listing
+
+
+@pytest.fixture
+def sim(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Simulation:
+    return Simulation(monkeypatch, tmp_path)
+
+
+async def killed(sim: Simulation, phase: Phase, after: str, **options: str) -> str:
+    """The id of a deployment whose process was killed as it entered the phase."""
+    settings = sim.settings()
+    given: dict[str, Any] = {
+        "data_dir": str(settings.data_dir),
+        "engine": {"port": settings.engine.port, "log": settings.engine.log},
+        "timeouts": {"start": 20, "install": 20, "session": 10, "release": 3, "http": 3},
+        **sim.flags,
+    }
+    answer = sim.folder / "answer.json"
+    case = Case(dict(os.environ), given, answer, options=options, kill_in=str(phase), after=after)
+    status, said = await run(case)
+    assert status == -signal.SIGKILL, said
+    journal = await Journal.open(settings.data_dir / "journal.sqlite")
+    try:
+        (row,) = await journal.deployments()
+    finally:
+        await journal.aclose()
+    return row.id
+
+
+@contextlib.asynccontextmanager
+async def served_by_a_machine_that_is_dark(
+    sim: Simulation, after: str
+) -> AsyncIterator[tuple[FakeShopper, str]]:
+    """It is rented and served; since its process was killed, nobody answers at its address."""
+    sim.with_gpu()
+    async with contextlib.AsyncExitStack() as up:
+        ssh, key = await up.enter_async_context(sim.machine())
+        offer = listing("vastai-101", price=0.10)
+        async with FakeShopper(offers=[offer], ssh=ssh, private_key=key) as shopper:
+            sim.flags |= {"backend": "shopper", "shopper_url": shopper.url}
+            ident = await killed(sim, Phase.SERVING, after)
+            assert len(shopper.billing()) == 1
+            await up.aclose()
+            yield shopper, ident
+
+
+def tries_again(event: ev.Event) -> bool:
+    return isinstance(event, ev.Progressed) and "waited" in event.text
+
+
+async def test_a_served_machine_that_stays_dark_is_released_when_its_user_says_so(
+    sim: Simulation,
+) -> None:
+    async with (
+        served_by_a_machine_that_is_dark(sim, "hold") as (shopper, ident),
+        sim.orchestrator() as orchestrator,
+    ):
+        await orchestrator.deployments.resume(ident)
+        await until(orchestrator, ident, tries_again)
+        await orchestrator.deployments.decide(ident, AfterServing.RELEASE)
+        end = last(await told(orchestrator, ident))
+        assert (end.outcome, end.billing, end.error) == ("released", Billing.RELEASED, None)
+        assert shopper.billing() == []
+
+
+@pytest.mark.parametrize("program_ends", [False, True])
+async def test_a_served_machine_that_stays_dark_is_left_alone_when_its_user_says_so(
+    sim: Simulation, program_ends: bool
+) -> None:
+    async with served_by_a_machine_that_is_dark(sim, "hold") as (shopper, ident):
+        async with sim.orchestrator() as orchestrator:
+            await orchestrator.deployments.resume(ident)
+            await until(orchestrator, ident, tries_again)
+            await orchestrator.deployments.decide(ident, AfterServing.KEEP)
+            if program_ends:
+                await orchestrator.deployments.cancel(ident)
+            events = await told(orchestrator, ident)
+        notes = [e.text for e in of_type(events, ev.Noted)]
+        assert program_ends or any("whether it serves is not known" in text for text in notes)
+        assert (last(events).outcome, last(events).billing) == ("serving", Billing.ACTIVE)
+        assert len(shopper.billing()) == 1
+
+
+async def test_a_served_machine_that_stays_dark_is_released_by_a_cancellation(
+    sim: Simulation,
+) -> None:
+    async with (
+        served_by_a_machine_that_is_dark(sim, "destroy") as (shopper, ident),
+        sim.orchestrator() as orchestrator,
+    ):
+        await orchestrator.deployments.resume(ident)
+        await until(orchestrator, ident, tries_again)
+        await orchestrator.deployments.cancel(ident)
+        end = last(await told(orchestrator, ident))
+        assert (end.outcome, end.billing) == ("cancelled", Billing.RELEASED)
+        assert shopper.billing() == []
+
+
+@pytest.mark.parametrize("phase", [Phase.LOADING, Phase.SERVING])
+async def test_on_a_machine_of_ones_own_nothing_of_it_goes_on_after_a_cancellation(
+    sim: Simulation, phase: Phase
+) -> None:
+    """Whatever its earlier process had begun, and this one had not found yet."""
+    async with sim.own_machine() as (host, identity):
+        sim.flags |= {"backend": "ssh"}
+        ident = await killed(sim, phase, "hold", host=host, identity=str(identity))
+        async with sim.orchestrator() as orchestrator:
+            await orchestrator.deployments.resume(ident)
+            again = lambda e: isinstance(e, ev.Progressed) and "again" in e.text  # noqa: E731
+            await until(orchestrator, ident, again)
+            await orchestrator.deployments.cancel(ident)
+            assert last(await told(orchestrator, ident)).outcome == "cancelled"
+        assert processes_naming(str(sim.folder)) == []
+
+
+async def test_what_served_on_a_machine_of_ones_own_ends_when_its_user_says_so(
+    sim: Simulation,
+) -> None:
+    async with sim.own_machine() as (host, identity):
+        sim.flags |= {"backend": "ssh"}
+        ident = await killed(sim, Phase.SERVING, "hold", host=host, identity=str(identity))
+        async with sim.orchestrator() as orchestrator:
+            await orchestrator.deployments.resume(ident)
+            await orchestrator.deployments.decide(ident, AfterServing.RELEASE)
+            assert last(await told(orchestrator, ident)).outcome == "released"
+        assert processes_naming(str(sim.folder)) == []
