@@ -39,6 +39,25 @@ async def test_each_decision_answers_its_own_question_once() -> None:
     assert await waiting is AfterServing.KEEP
 
 
+async def test_what_serves_already_is_decided_on_before_it_is_reached() -> None:
+    decisions = Decisions("d-1", will_hold=True, serves_already=True)
+    reaching = asyncio.create_task(decisions.unless_ended(asyncio.Event().wait()))
+    await asyncio.sleep(0)
+    decisions.answer(AfterServing.RELEASE, "CONNECTING")
+    await reaching
+    assert decisions.end is AfterServing.RELEASE
+
+
+async def test_what_becomes_of_a_machine_after_its_end_was_decided_is_no_failure() -> None:
+    async def lost() -> None:
+        decisions.answer(AfterServing.RELEASE, "SERVING")
+        raise UsageError("its machine is gone")
+
+    decisions = Decisions("d-1", will_hold=True)
+    await decisions.unless_ended(lost())
+    assert await decisions.after_serving(nothing) is AfterServing.RELEASE
+
+
 async def test_nobody_waits_after_an_end() -> None:
     decisions = Decisions("d-1")
     waiting = asyncio.create_task(decisions.after_serving(nothing))

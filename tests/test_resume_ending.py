@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from deployment_support import Simulation, last, of_type, told, until
+from deployment_support import Simulation, last, told, until
 from gdl.domain import events as ev
 from gdl.domain.decisions import AfterServing
 from gdl.domain.phase import Billing, Phase
@@ -84,6 +84,20 @@ async def test_a_served_machine_that_stays_dark_is_released_when_its_user_says_s
         assert shopper.billing() == []
 
 
+async def test_a_session_that_is_attached_to_and_stays_dark_is_released_when_its_user_says_so(
+    sim: Simulation,
+) -> None:
+    async with served_by_a_machine_that_is_dark(sim, "hold") as (shopper, _):
+        (session,) = shopper.billing()
+        async with sim.orchestrator() as orchestrator:
+            ident = await orchestrator.deployments.attach(session)
+            await until(orchestrator, ident, tries_again)
+            await orchestrator.deployments.decide(ident, AfterServing.RELEASE)
+            end = last(await told(orchestrator, ident))
+        assert (end.outcome, end.billing) == ("released", Billing.RELEASED)
+        assert shopper.billing() == []
+
+
 @pytest.mark.parametrize("program_ends", [False, True])
 async def test_a_served_machine_that_stays_dark_is_left_alone_when_its_user_says_so(
     sim: Simulation, program_ends: bool
@@ -95,10 +109,8 @@ async def test_a_served_machine_that_stays_dark_is_left_alone_when_its_user_says
             await orchestrator.deployments.decide(ident, AfterServing.KEEP)
             if program_ends:
                 await orchestrator.deployments.cancel(ident)
-            events = await told(orchestrator, ident)
-        notes = [e.text for e in of_type(events, ev.Noted)]
-        assert program_ends or any("whether it serves is not known" in text for text in notes)
-        assert (last(events).outcome, last(events).billing) == ("serving", Billing.ACTIVE)
+            end = last(await told(orchestrator, ident))
+        assert (end.outcome, end.billing, end.reached) == ("serving", Billing.ACTIVE, False)
         assert len(shopper.billing()) == 1
 
 

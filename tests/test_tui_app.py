@@ -28,6 +28,7 @@ from gdl.tui.screens.dialogs import Choose, Confirm, Details, QuitDialog
 from gdl.tui.screens.help import HelpScreen
 from gdl.tui.screens.model_dialog import ModelDialog
 from gdl.tui.screens.offers import OffersScreen
+from gdl.tui.screens.sessions import SessionsScreen
 from gdl.tui.widgets.keyed_table import KeyedTable
 from gdl.tui.widgets.log_pane import LogPane
 from gdl.tui.widgets.log_view import LogView
@@ -54,6 +55,7 @@ from tui_support import (
     ScriptedOrchestrator,
     make_app,
     offer,
+    rented,
     renting,
     session_row,
     to_failed,
@@ -62,6 +64,7 @@ from tui_support import (
     to_serving,
     to_waiting,
 )
+from waiting import wait_until
 
 # Offers
 
@@ -734,6 +737,34 @@ async def test_attaching_follows_the_session_or_says_why_not() -> None:
         await until(pilot, lambda: "key of this session" in screen_text(app))
         await pilot.press("k", "enter")
         await until(pilot, lambda: isinstance(app.screen, DeploymentScreen))
+
+
+@pytest.mark.parametrize(
+    ("keys", "decision"),
+    [("R", AfterServing.RELEASE), ("K", AfterServing.KEEP), ("q", AfterServing.RELEASE)],
+)
+async def test_what_is_attached_to_is_released_or_left_before_it_is_reached(
+    keys: str, decision: AfterServing
+) -> None:
+    """And nothing says that a cancellation would release it: it would not."""
+    orchestrator = ScriptedOrchestrator()
+    orchestrator.rows = [session_row("s-1", ours=True)]
+    app, _ = make_app(orchestrator)
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press("4")
+        await until(pilot, lambda: isinstance(app.screen, SessionsScreen))
+        await loaded(pilot)
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, DeploymentScreen))
+        orchestrator.push("d-1", 1, *renting(), *rented())
+        await until(pilot, lambda: "Release" in screen_text(app))
+        await pilot.press("c")
+        await pilot.pause()
+        assert isinstance(app.screen, DeploymentScreen)
+        await pilot.press(keys)
+        await until(pilot, lambda: isinstance(app.screen, Confirm | QuitDialog))
+        await pilot.press("r" if keys == "q" else "y")
+        await wait_until(lambda: orchestrator.calls[1:] == [("decide", "d-1", decision)])
 
 
 # Quitting, help, read-only

@@ -391,7 +391,7 @@ class ScriptedDeployments:
         self._o.calls.append(("attach", ident))
         if not any(row.session.id == ident and row.ours for row in self._o.rows):
             raise UsageError("the key of this session is not here", "destroy it, or use its key")
-        return self._o.begin(DeploymentSpec("smollm2-135m", "shopper"))
+        return self._o.begin(DeploymentSpec("smollm2-135m", "shopper", bench=False, attached=True))
 
     async def resumable(self) -> list[ResumableDeployment]:
         return self._o.resumable

@@ -82,7 +82,9 @@ class TextDeployment:
             return
         sure = finished.billing in (Billing.NONE, Billing.ACTIVE)
         going = "it keeps serving" if sure else f"left serving; {money_words(finished.billing)}"
-        if finished.billing is Billing.ACTIVE:
+        if not finished.reached:
+            going = f"it was not reached, and may not serve; {money_words(finished.billing)}"
+        elif finished.billing is Billing.ACTIVE:
             going += " and billing"
         say(f"{going}; `gdl-tui attach {session}` opens the tunnel again,")
         say(f"`gdl-tui destroy {session}` releases the machine")

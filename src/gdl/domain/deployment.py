@@ -91,6 +91,14 @@ class DeploymentState:
     last_seq: int = 0
 
     @property
+    def can_be_left(self) -> bool:
+        """It serves, or did when it was attached to: it is released, or left, as soon as its user
+        says so, whether or not it has been reached yet."""
+        attached = self.spec is not None and self.spec.attached
+        going = attached and self.phase not in (*_ENDS, Phase.STOPPING, Phase.STOPPED)
+        return self.finished is None and (going or self.phase is Phase.SERVING)
+
+    @property
     def held(self) -> bool:
         """Whether it waits for a choice on a machine that can be used."""
         attempt = self.attempt

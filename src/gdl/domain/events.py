@@ -275,7 +275,8 @@ class DeploymentFinished(Event):
     """The last event. outcome: serving | released | failed | cancelled.
 
     kind: the error's kind, "" without one. attempts: all of them, in order. degraded: the checks of
-    what was promised beside serving that it does not keep.
+    what was promised beside serving that it does not keep. reached: False for what served before
+    and was left without having been reached again, so that nobody knows whether it still does.
     """
 
     outcome: str
@@ -289,6 +290,7 @@ class DeploymentFinished(Event):
     hint: str | None = None
     kind: str = ""
     degraded: tuple[str, ...] = ()
+    reached: bool = True
 
 
 @dataclass(frozen=True, slots=True)

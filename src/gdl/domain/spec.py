@@ -51,6 +51,8 @@ class DeploymentSpec:
     which a guard on the machine ends it; None: never.
     tools: the server parses calls of tools, where the model's are known. trust_remote_code: the
     model's own Python code may run on the machine; None: nobody was asked.
+    attached: it goes on with a session that served already: nothing is rented, and its machine is
+    released only when somebody says so.
     member: of which fleet it is a replica. Its `max_spend`, and the price that its query allows,
     are then those of all replicas together.
     """
@@ -78,4 +80,5 @@ class DeploymentSpec:
     unseen_hours: float | None = None
     tools: bool = True
     trust_remote_code: bool | None = None
+    attached: bool = False
     member: Membership | None = None

@@ -37,7 +37,8 @@ async def quit_or_ask(app: App[None]) -> None:
     if not active and not bills:
         app.exit()
         return
-    can_leave = context.orchestrator.keeps and all(followed.holds for followed in active)
+    keeps = context.orchestrator.keeps
+    can_leave = keeps and all(followed.state.can_be_left for followed in active)
     dialog = QuitDialog(
         _fields(context, active), _note(active, can_leave=can_leave),
         can_leave=can_leave, can_release=bool(active) and not context.read_only,
@@ -81,7 +82,7 @@ def _note(active: list[Followed], *, can_leave: bool) -> str:
         return "The machine is still being released. Quitting waits until it is gone."
     if can_leave:
         return "If left running, the model keeps serving and the machine keeps billing."
-    if all(followed.holds for followed in active):
+    if all(followed.state.can_be_left for followed in active):
         return "The machines of this backend end when this program ends."
     return "It is not serving yet, and cannot continue without this program."
 
@@ -91,7 +92,7 @@ async def _release_or_cancel(orchestrator: OrchestratorApi, followed: Followed) 
     ident = followed.state.deployment_id
     if followed.state.phase is Phase.STOPPING:
         return
-    if followed.holds:
+    if followed.state.can_be_left:
         try:
             await orchestrator.deployments.decide(ident, AfterServing.RELEASE)
         except UsageError:

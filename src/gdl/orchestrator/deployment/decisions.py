@@ -22,11 +22,14 @@ class Decisions:
     for what follows its end.
     """
 
-    def __init__(self, deployment_id: str, *, will_hold: bool = False) -> None:
+    def __init__(
+        self, deployment_id: str, *, will_hold: bool = False, serves_already: bool = False
+    ) -> None:
         """will_hold: whether what serves is held open, so that an AfterServing is heard as soon as
-        it serves: while it is still measured, too."""
+        it serves: while it is still measured, too. serves_already: from the beginning."""
         self._deployment_id = deployment_id
         self._will_hold = will_hold
+        self._serves_already = serves_already
         self._was_held = False
         self._decided = asyncio.Event()
         self.end: AfterServing | None = None
@@ -91,7 +94,8 @@ class Decisions:
         """phase: what the deployment does, to whoever comes at the wrong time. Raises UsageError
         when it does not wait for such a decision."""
         if isinstance(decision, AfterServing):
-            will_be = self._will_hold and not self._was_held and phase == Phase.SERVING
+            serves = phase == Phase.SERVING or self._serves_already
+            will_be = self._will_hold and not self._was_held and serves
             if self.end is not None or not (self.holds or will_be):
                 raise UsageError(
                     f"deployment {self._deployment_id} is {phase}, not held open",

@@ -49,7 +49,8 @@ async def to_deploy(
     if spec.query.model is None:
         # Its offers are asked for with its model in mind.
         spec = replace(spec, query=replace(spec.query, model=spec.model))
-    return replace(spec, runtime=settings.install.runtime), model
+    # One that was attached to may be deployed again.
+    return replace(spec, runtime=settings.install.runtime, attached=False), model
 
 
 async def tell_source(deployment: Deployment) -> None:

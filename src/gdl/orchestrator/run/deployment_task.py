@@ -6,6 +6,7 @@ import asyncio
 import traceback
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gdl.domain import events as ev
@@ -172,9 +173,13 @@ class DeploymentTask:
         return error
 
     async def _attached(self, begin: Begin, backend: str) -> None:
+        """What serves already, until it is held open or its user ends it."""
+        await self._deployment.decisions.unless_ended(self._entered(begin, backend))
+
+    async def _entered(self, begin: Begin, backend: str) -> None:
         dep = self._deployment
         dep.attempt = max(dep.attempt, 1)
-        self._current = self._make_attempt(dep, backend)
+        self._current = self._taken_up = self._make_attempt(dep, backend)
         try:
             await begin(self._current)
         except GdlError as error:
@@ -196,16 +201,8 @@ class DeploymentTask:
         """A machine that served is not released because it cannot be reached from here now, but
         its user may end that at once."""
         dep, self._spared = self._deployment, _UNREACHED
-
-        async def again(attempt: Attempt) -> None:
-            self._taken_up = attempt
-            await resumed.take_up(dep, attempt)
-
-        await dep.decisions.unless_ended(self._attached(again, resumed.offer.backend))
+        await self._attached(partial(resumed.take_up, dep), resumed.offer.backend)
         self._spared = _NEVER
-        reached = self._current is not None and self._current.endpoint is not None
-        if dep.decisions.end is AfterServing.KEEP and not reached:
-            await dep.note("it was not reached again: whether it serves is not known", "warning")
 
     async def _go_on_ending(self, resumed: Resumed) -> None:
         dep = self._deployment
@@ -225,14 +222,14 @@ class DeploymentTask:
         if keep:
             await uninterrupted(self._leave())
             return
-        await dep.enter(Phase.STOPPING)
         await uninterrupted(self._stop())
 
     async def _leave(self) -> None:
         """Of what serves nothing ends but our way to it."""
+        reached = self._current is None or self._current.endpoint is not None
         if self._current is not None:
             await self._current.close()
-        await self._finish("serving")
+        await self._finish("serving", reached=reached)
 
     async def _hold(self) -> AfterServing:
         """Until the user decides. An interruptible machine that is lost to a higher bid is replaced
@@ -255,9 +252,19 @@ class DeploymentTask:
 
     async def _stop(self) -> None:
         """To the end without a gap in which a cancellation would make another end of it."""
+        stops = await self._begin_to_stop()
         await self._release_current()
-        await self._deployment.enter(Phase.STOPPED)
+        if stops:
+            await self._deployment.enter(Phase.STOPPED)
         await self._finish("released")
+
+    async def _begin_to_stop(self, why: str = "") -> bool:
+        """Whether there is something to stop: where nothing was entered yet, it is cancelled."""
+        dep, phase = self._deployment, self._deployment.state.phase
+        stops = Phase.STOPPING in TRANSITIONS[phase] or phase in (Phase.STOPPING, Phase.STOPPED)
+        if phase is not Phase.STOPPED:
+            await dep.enter(Phase.STOPPING if stops else Phase.CANCELLED, why)
+        return stops
 
     async def _release_current(self, *, close_only: bool = False) -> bool:
         """Release what the current attempt rented; True when it was told to keep it.
@@ -268,7 +275,8 @@ class DeploymentTask:
         dep = self._deployment
         rented = dep.rental is not None and dep.rental.session_id is not None
         kept = rented and dep.spec.keep_on_failure and dep.state.phase is Phase.FAILED
-        spared = dep.state.phase in self._spared and dep.over_limit is None
+        told = dep.over_limit is not None or dep.decisions.end is AfterServing.RELEASE
+        spared = dep.state.phase in self._spared and not told
         if kept or spared or close_only:
             await attempt.close()
             return kept
@@ -305,8 +313,7 @@ class DeploymentTask:
             return
         gone = isinstance(error, GuardEnded)
         await dep.note(error.message + ("" if gone else ": the machine is released"), "warning")
-        stops = Phase.STOPPING in TRANSITIONS[dep.state.phase]
-        await dep.enter(Phase.STOPPING if stops else Phase.CANCELLED, error.message)
+        stops = await self._begin_to_stop(error.message)
         try:
             await self._release_current()
         except GdlError as trouble:
@@ -335,7 +342,9 @@ class DeploymentTask:
             await dep.note(f"{trouble.message}; {trouble.hint}", "error")
         await self._finish("cancelled" if dep.cancelling else "failed", error)
 
-    async def _finish(self, outcome: str, error: GdlError | None = None) -> None:
-        dep = self._deployment
+    async def _finish(
+        self, outcome: str, error: GdlError | None = None, *, reached: bool = True
+    ) -> None:
+        dep, now = self._deployment, self._clock()
         await self._selection.close(dep)
-        await dep.emit(finished(dep, outcome, error, self._clock(), rents=self._rents))
+        await dep.emit(finished(dep, outcome, error, now, rents=self._rents, reached=reached))

@@ -14,10 +14,16 @@ from gdl.orchestrator.run.doubts import with_doubts
 
 
 def finished(
-    deployment: Deployment, outcome: str, error: GdlError | None, now: datetime, *, rents: bool
+    deployment: Deployment,
+    outcome: str,
+    error: GdlError | None,
+    now: datetime,
+    *,
+    rents: bool,
+    reached: bool = True,
 ) -> DeploymentFinished:
-    """outcome: as in DeploymentFinished. error: why, where it did not end as it was to. An earlier
-    machine that may still bill is told beside either."""
+    """outcome, reached: as in DeploymentFinished. error: why, where it did not end as it was to.
+    An earlier machine that may still bill is told beside either."""
     state, doubts = deployment.state, deployment.doubts
     latest = state.attempt
     rented = latest.session_id if latest else None
@@ -37,4 +43,5 @@ def finished(
         hint=None if error is None else error.hint,
         kind="" if error is None else error.kind,
         degraded=degraded(state.checks.values()),
+        reached=reached,
     )

@@ -136,6 +136,7 @@ class DeploymentRegistry:
             after="hold",
             query=OfferQuery(nodes=1 + len(rental.joined)),
             engine=rental.engine,
+            attached=True,
             member=member,
             **limits,
         )
@@ -162,11 +163,7 @@ class DeploymentRegistry:
         backend: str = "",
     ) -> None:
         task = DeploymentTask(
-            deployment,
-            self._attempt_of,
-            self._selection,
-            self._clock,
-            rents=self._markets.bill,
+            deployment, self._attempt_of, self._selection, self._clock, rents=self._markets.bill
         )
         try:
             await task.run(begin, resumed=resumed, backend=backend)

@@ -177,6 +177,7 @@ class DeploymentScreen(GdlScreen):
             followed.state.waiting,
             followed.state.offered,
             followed.holds,
+            followed.state.can_be_left,
             followed.state.finished is None,
             excluded_providers(followed.state),
             [followed.beside(by) is not None for by in (-1, 1)],

@@ -37,7 +37,7 @@ def available(action: str, followed: Followed, *, keeps: bool) -> bool:
     """Whether this action of the screen makes sense now. keeps: what serves can go on without
     this program."""
     if action == "keep":
-        return keeps and followed.holds
+        return keeps and followed.state.can_be_left
     holds = _AVAILABLE.get(action)
     return holds is None or holds(followed)
 
@@ -45,7 +45,8 @@ def available(action: str, followed: Followed, *, keeps: bool) -> bool:
 def _under_way(followed: Followed) -> bool:
     """Neither serving, nor over, nor about to be: its machine is released by now."""
     state = followed.state
-    return state.finished is None and state.phase is not Phase.STOPPING and not followed.holds
+    ends = state.phase is Phase.STOPPING or followed.state.can_be_left
+    return state.finished is None and not ends
 
 
 def _can_retry(followed: Followed) -> bool:
@@ -76,7 +77,7 @@ _AVAILABLE: dict[str, Callable[[Followed], bool]] = {
     "include": lambda followed: _under_way(followed) and bool(excluded_providers(followed.state)),
     "automatic": _under_way,
     "cancel": _under_way,
-    "release": lambda followed: followed.holds,
+    "release": lambda followed: followed.state.can_be_left,
     "talk": lambda followed: followed.holds,
     "health": lambda followed: bool(followed.checks) or followed.holds,
     "copy": lambda followed: _answers(followed) or followed.failed,

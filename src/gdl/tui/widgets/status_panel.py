@@ -165,7 +165,10 @@ def _ended(followed: Followed) -> Text:
     if state.billing in (Billing.UNKNOWN, Billing.NONE):
         money = ""
     if finished.outcome == "serving" and state.billing is not Billing.RELEASED:
-        text.append("✓ Left serving. ", "bold green")
+        if finished.reached:
+            text.append("✓ Left serving. ", "bold green")
+        else:
+            text.append("– Left as it was, and not reached: it may not serve. ", "bold")
         text.append(f"{money} 4 Sessions to attach or destroy it.".strip())
     elif finished.outcome == "cancelled":
         text.append("– Cancelled. ", "bold")
