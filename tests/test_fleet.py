@@ -28,6 +28,7 @@ from fleet_support import (
 from gdl.domain import clock
 from gdl.domain import events as ev
 from gdl.domain import fleet_events as fe
+from gdl.domain.decisions import AfterServing
 from gdl.domain.errors import BackendRefused, BackendUnreachable, DeployError, GdlError, UsageError
 from gdl.domain.events import Noted
 from gdl.domain.fleet_orders import Change, End, FleetOrder, Scale
@@ -667,3 +668,26 @@ async def test_an_end_that_is_not_proven_is_said(tmp_path: Path) -> None:
         await orchestrator.fleets.order(ident, End())
         end = last(await told(orchestrator, ident))
     assert (end.kind, end.billing) == ("release_unconfirmed", Billing.UNKNOWN)
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+async def test_replicas_left_serving_one_by_one_are_not_called_released(
+    tmp_path: Path, replicas: int
+) -> None:
+    """As its user does who leaves each from its own screen, or quits the terminal UI."""
+    there = market()
+    async with fleet_orchestrator(tmp_path, there) as orchestrator:
+        ident = await orchestrator.fleets.deploy(fleet(replicas))
+        await serving(orchestrator, ident, replicas)
+        key_file = Path(orchestrator.fleets.state(ident).api_key_file)
+        for replica in list(orchestrator.fleets.state(ident).replicas):
+            await orchestrator.deployments.decide(replica, AfterServing.KEEP)
+            assert (await orchestrator.deployments.wait(replica)).outcome == "serving"
+        end = last(await told(orchestrator, ident))
+        assert len(there.rented) == replicas
+        assert (end.outcome, end.billing) == ("serving", Billing.ACTIVE)
+        assert key_file.exists(), "or nobody could ask what was left"
+    async with fleet_orchestrator(tmp_path, there, attempt=Reopened) as orchestrator:
+        await orchestrator.fleets.resume(ident)
+        await serving(orchestrator, ident, replicas)
+        assert len(there.rented) == len(there.requests) == replicas

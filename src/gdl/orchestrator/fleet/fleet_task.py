@@ -180,6 +180,9 @@ class FleetTask:
 
     async def _replica_ended(self, ended: fe.ReplicaEnded) -> None:
         replica = self.state.replicas[ended.replica]
+        if ended.outcome == "serving":
+            await self._left_serving(ended)
+            return
         if replica.leaving or replica.refused:
             return
         error = of_kind(ended.kind, ended.reason, ended.hint)
@@ -212,6 +215,17 @@ class FleetTask:
             return
         await self._channel.emit(fe.FleetScaled(left, reason=why))
         self._adopt_limits()
+
+    async def _left_serving(self, ended: fe.ReplicaEnded) -> None:
+        """Its user has left it to itself: it belongs no more to what is served here."""
+        self._kept.add(ended.replica)
+        why = "a replica was left serving"
+        if self.state.wanted > 1:
+            await self._one_less(why, None)
+        elif self.state.ending is None:
+            # Whoever goes on with the fleet goes on with all that were left.
+            await self._channel.emit(fe.FleetScaled(len(self._kept), reason=why))
+            await self._channel.emit(fe.FleetEnding(True, "each was left serving"))
 
     async def _stop(self, error: GdlError | None, why: str = "") -> None:
         if self.state.ending is None:
