@@ -31,12 +31,12 @@ from gdl.bootstrap import open_orchestrator
 from gdl.domain import events as ev
 from gdl.domain.change import Change
 from gdl.domain.decisions import AfterFailure, AfterServing
-from gdl.domain.deployment import ACTIVE
 from gdl.domain.errors import UsageError
 from gdl.domain.health import CheckStatus
 from gdl.domain.phase import Billing, Phase
 from gdl.domain.remedies import Remedy, RemedyKind
 from gdl.domain.secret import Secret
+from gdl.domain.transitions import ACTIVE
 from gdl.journal import ledger
 from gdl.orchestrator.service import Orchestrator
 from local_processes import processes_naming

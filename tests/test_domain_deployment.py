@@ -9,17 +9,12 @@ from itertools import pairwise, product
 import pytest
 
 from gdl.domain import events as ev
-from gdl.domain.deployment import (
-    ACTIVE,
-    TRANSITIONS,
-    DeploymentState,
-    IllegalTransition,
-    apply,
-)
+from gdl.domain.deployment import DeploymentState, apply
 from gdl.domain.events import Recorded
 from gdl.domain.health import Check, CheckStatus
 from gdl.domain.phase import Billing, Phase
 from gdl.domain.spec import DeploymentSpec
+from gdl.domain.transitions import ACTIVE, TRANSITIONS, IllegalTransition
 from gdl.orchestrator.deployment.summary import summaries
 from gdl.tui.widgets.phase_rail import spent
 

@@ -18,8 +18,8 @@ import pytest
 
 from deployment_support import SIMULATED, Simulation
 from gdl.domain import events as ev
-from gdl.domain.deployment import ACTIVE
 from gdl.domain.events import Recorded
+from gdl.domain.transitions import ACTIVE
 from gdl.journal.store import Journal
 from gdl.simulator.rented_session import Rented
 from gdl.simulator.scenario import load as scenario

@@ -18,45 +18,7 @@ from gdl.domain.offers import NOT_ASKED
 from gdl.domain.phase import Billing, Phase
 from gdl.domain.remedies import Remedy
 from gdl.domain.spec import DeploymentSpec
-
-ACTIVE = (
-    Phase.PLANNED,
-    Phase.RENTING,
-    Phase.CONNECTING,
-    Phase.PREFLIGHT,
-    Phase.INSTALLING,
-    Phase.STARTING,
-    Phase.LOADING,
-    Phase.VERIFYING,
-    Phase.SERVING,
-    Phase.STOPPING,
-)
-"""In the order in which a deployment passes them."""
-
-_ENDS = frozenset({Phase.FAILED, Phase.CANCELLED})
-
-TRANSITIONS: dict[Phase, frozenset[Phase]] = {
-    Phase.PLANNED: _ENDS | {Phase.RENTING},
-    Phase.RENTING: _ENDS | {Phase.CONNECTING},
-    # A session that serves already is attached to without an install.
-    Phase.CONNECTING: _ENDS | {Phase.PREFLIGHT, Phase.VERIFYING, Phase.STOPPING},
-    Phase.PREFLIGHT: _ENDS | {Phase.INSTALLING, Phase.STOPPING},
-    Phase.INSTALLING: _ENDS | {Phase.STARTING, Phase.STOPPING},
-    # A repair goes back to the install, a changed flag back to the start.
-    Phase.STARTING: _ENDS | {Phase.INSTALLING, Phase.LOADING, Phase.VERIFYING, Phase.STOPPING},
-    Phase.LOADING: _ENDS | {Phase.INSTALLING, Phase.STARTING, Phase.VERIFYING, Phase.STOPPING},
-    Phase.VERIFYING: _ENDS | {Phase.INSTALLING, Phase.STARTING, Phase.SERVING, Phase.STOPPING},
-    Phase.SERVING: _ENDS | {Phase.STARTING, Phase.STOPPING},
-    Phase.STOPPING: _ENDS | {Phase.STOPPED},
-    Phase.STOPPED: frozenset(),
-    # The next attempt, by itself or by a key press; a cancel while between two attempts.
-    Phase.FAILED: frozenset({Phase.RENTING, Phase.CANCELLED}),
-    Phase.CANCELLED: frozenset(),
-}
-
-
-class IllegalTransition(ValueError):
-    """A phase change that `TRANSITIONS` does not know: a defect of ours, never of the user's."""
+from gdl.domain.transitions import ENDS, TRANSITIONS, IllegalTransition
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +57,7 @@ class DeploymentState:
         """It serves, or did when it was attached to: it is released, or left, as soon as its user
         says so, whether or not it has been reached yet."""
         attached = self.spec is not None and self.spec.attached
-        going = attached and self.phase not in (*_ENDS, Phase.STOPPING, Phase.STOPPED)
+        going = attached and self.phase not in (*ENDS, Phase.STOPPING, Phase.STOPPED)
         return self.finished is None and (going or self.phase is Phase.SERVING)
 
     @property

@@ -12,10 +12,10 @@ from itertools import takewhile
 
 from gdl.diagnosis.rule_engine import Diagnosis, by_id, diagnose
 from gdl.domain import events as ev
-from gdl.domain.deployment import IllegalTransition
 from gdl.domain.errors import DeployError, HostKeyChanged, SshAuthFailed, SshError
 from gdl.domain.phase import Phase
 from gdl.domain.server_memory import ServerMemory
+from gdl.domain.transitions import IllegalTransition
 from gdl.engines.base import LogMark, Plan
 from gdl.host import process_stats
 from gdl.orchestrator.deployment.engine_habits import cache_exports
