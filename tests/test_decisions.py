@@ -107,3 +107,28 @@ async def test_a_measurement_that_fails_undecided_says_so() -> None:
     decisions = Decisions("d-1", will_hold=True)
     with pytest.raises(UsageError, match="no tokens"):
         await decisions.unless_ended(fails())
+
+
+async def test_once_what_comes_of_it_is_being_done_nothing_is_decided_any_more() -> None:
+    """It would be accepted, and forgotten."""
+    decisions = Decisions("d-1", will_hold=True, serves_already=True)
+    assert decisions.settle() is None
+    for late in AfterServing:
+        with pytest.raises(UsageError, match="not held open"):
+            decisions.answer(late, "SERVING")
+    decisions.begin_attempt()
+    decisions.answer(AfterServing.KEEP, "SERVING")
+    assert decisions.settle() is AfterServing.KEEP
+
+
+async def test_what_was_attached_to_is_released_at_any_time() -> None:
+    """While it is looked at why its server has ended, too: a cancellation would not release it."""
+    decisions = Decisions("d-1", will_hold=True, serves_already=True)
+    waiting = asyncio.create_task(decisions.after_serving(nothing))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    with pytest.raises(UsageError, match="not held open"):
+        decisions.answer(AfterServing.KEEP, "SERVING")
+    decisions.answer(AfterServing.RELEASE, "SERVING")
+    assert decisions.end is AfterServing.RELEASE

@@ -30,7 +30,7 @@ class Decisions:
         self._deployment_id = deployment_id
         self._will_hold = will_hold
         self._serves_already = serves_already
-        self._was_held = False
+        self._was_held = self._settled = False
         self._decided = asyncio.Event()
         self.end: AfterServing | None = None
         self._serving: asyncio.Future[AfterServing] | None = None
@@ -48,8 +48,8 @@ class Decisions:
         return self._failure is not None and not self._failure.done()
 
     async def unless_ended(self, work: Coroutine[Any, Any, object]) -> None:
-        """What is done while it serves and is not held open yet. An AfterServing ends it, and
-        nobody asks what that work has come to."""
+        """What is done while it serves. An AfterServing ends it, and nobody asks what that work has
+        come to."""
         doing = asyncio.ensure_future(work)
         deciding = asyncio.create_task(self._decided.wait())
         try:
@@ -84,7 +84,13 @@ class Decisions:
     def begin_attempt(self) -> None:
         """What was chosen for its beginning is done, and it will be held open like the one before
         it: that one, once its server had ended, no longer was."""
-        self.early, self._was_held = None, False
+        self.early, self._was_held, self._settled = None, False, False
+
+    def settle(self) -> AfterServing | None:
+        """What was decided of what serves, if anything was: what comes of it is being done from
+        now on, and no AfterServing is heard any more."""
+        self._settled = True
+        return self.end
 
     def take_early(self) -> AfterFailure | None:
         early, self.early = self.early, None
@@ -94,9 +100,7 @@ class Decisions:
         """phase: what the deployment does, to whoever comes at the wrong time. Raises UsageError
         when it does not wait for such a decision."""
         if isinstance(decision, AfterServing):
-            serves = phase == Phase.SERVING or self._serves_already
-            will_be = self._will_hold and not self._was_held and serves
-            if self.end is not None or not (self.holds or will_be):
+            if self.end is not None or not self._hears(decision, phase):
                 raise UsageError(
                     f"deployment {self._deployment_id} is {phase}, not held open",
                     "cancel it instead, which also releases the machine",
@@ -112,3 +116,11 @@ class Decisions:
                     "wait until its attempt has failed",
                 )
             self._failure.set_result(decision)
+
+    def _hears(self, decision: AfterServing, phase: str) -> bool:
+        if self._settled:
+            return False
+        if self._serves_already and decision is AfterServing.RELEASE:
+            return True  # nothing but this order releases it
+        serves = phase == Phase.SERVING or self._serves_already
+        return self.holds or (self._will_hold and not self._was_held and serves)

@@ -70,14 +70,9 @@ class Releaser:
         not over; one that is over without a proof goes to the deployment's doubts."""
         if rental.session_id is None or rental.released_at is not None:
             return
-        written = await self._written(rental)
-        if written.released_at is not None:
-            await deployment.record.note(written)
-            ended = await self.guards.of(written)
-            by = end_words(ended) if ended is not None else ""
-            await self._tell_released(deployment, written, by or "another gdl-tui has released it")
+        if await self.told_as_released(deployment, rental):
             return
-        rental = await self._request(with_requests_of(rental, written))
+        rental = await self._request(with_requests_of(rental, await self._written(rental)))
         await deployment.record.note(rental)
         evidence = evidence_of(rental, requests_now=1)
         verdict = await self.bring_about(
@@ -94,6 +89,16 @@ class Releaser:
         if not evidence.over:
             raise error
         await deployment.note(f"{error.message}; {error.hint}", "warning")
+
+    async def told_as_released(self, deployment: Deployment, rental: Rental) -> bool:
+        """Whether another process has released it meanwhile: it is told then."""
+        if rental.released_at is not None or (written := await self._written(rental)).open:
+            return False
+        await deployment.record.note(written)
+        ended = await self.guards.of(written)
+        by = end_words(ended) if ended is not None else ""
+        await self._tell_released(deployment, written, by or "another gdl-tui has released it")
+        return True
 
     async def _tell_released(self, deployment: Deployment, rental: Rental, why: str) -> None:
         await deployment.emit(

@@ -9,9 +9,7 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gdl.domain import events as ev
 from gdl.domain.decisions import AfterFailure, AfterServing
-from gdl.domain.deployment import TRANSITIONS
 from gdl.domain.errors import (
     DeployError,
     GdlError,
@@ -31,6 +29,7 @@ from gdl.orchestrator.leasing.selection import OfferSelection
 from gdl.orchestrator.leasing.uninterrupted import uninterrupted
 from gdl.orchestrator.run.attempt_calls import Begin, MakeAttempt
 from gdl.orchestrator.run.attempt_offer import attempt_started
+from gdl.orchestrator.run.ends import begin_to_stop, leave, serves, tell_failure
 from gdl.orchestrator.run.finishing import finished
 from gdl.orchestrator.run.internal_error import write_trace
 from gdl.orchestrator.run.next_offer import NextOffer
@@ -68,6 +67,8 @@ class DeploymentTask:
         self._current: Attempt | None = None
         self._spared = _NEVER
         """Phases in which it ends with its machine left as it is."""
+        self._leaves = False
+        """Whether what serves is being left as it is."""
         self._taken_up: Attempt | None = None
         """The attempt that a process that is gone had begun."""
 
@@ -107,7 +108,8 @@ class DeploymentTask:
     # -- attempts --------------------------------------------------------------------------------
 
     async def _attempts(self, resumed: Resumed | None = None) -> None:
-        """Return with a serving attempt, or raise why there is none. resumed: the first of them."""
+        """Return with a serving attempt, or one whose end was decided; or raise why there is none.
+        resumed: the first of them."""
         dep = self._deployment
         if resumed is None:
             await self._selection.excluding.include_wanted(dep)
@@ -139,7 +141,9 @@ class DeploymentTask:
                     await self._current.run(offer)
                 return
             except GdlError as error:
-                last = await self._attempt_failed(offer, error)
+                if (known := await self._attempt_failed(offer, error)) is None:
+                    return
+                last = known
                 tries.failed(last)
             dep.tries_left = tries.left > 0
             failed, offer = offer, None
@@ -151,14 +155,17 @@ class DeploymentTask:
             offer = await next_offer.ask(failed, all_gone)
             tries.begin_again()
 
-    async def _attempt_failed(self, offer: Offer, error: GdlError) -> GdlError:
-        """Tell, note whom to exclude, release the machine; the error as it is now known.
+    async def _attempt_failed(self, offer: Offer, error: GdlError) -> GdlError | None:
+        """Tell, note whom to exclude, release the machine; the error as it is now known, or None
+        where its user has ended what served meanwhile, and nothing else is to be rented.
         Raises it when no other offer can help, unless the user has chosen to try."""
         dep = self._deployment
         if isinstance(error, _MACHINE_MAY_BE_GONE) and self._current is not None:
             error = await self._current.real_cause(error)
         if dep.state.attempt is None or dep.state.attempt.failure is None:
-            await self._tell_failure(error)
+            await tell_failure(dep, error)
+        if dep.decisions.settle() is not None:
+            return None
         await dep.enter(Phase.FAILED, error.message)
         hopeless = await self._selection.excluding.learn(dep, offer, error)
         kept = await uninterrupted(
@@ -185,15 +192,8 @@ class DeploymentTask:
         except GdlError as error:
             if isinstance(error, SessionGone | DeployError) and self._current is not None:
                 error = await self._current.real_cause(error)
-            await self._tell_failure(error)
+            await tell_failure(dep, error)
             raise error from None
-
-    async def _tell_failure(self, error: GdlError) -> None:
-        """Raises the error where it is none: a guard has done what it was told to."""
-        if isinstance(error, GuardEnded):
-            raise error
-        dep, phase = self._deployment, self._deployment.state.phase
-        await dep.emit(ev.AttemptFailed(dep.attempt, phase, error.kind, error.message, error.hint))
 
     # -- after a process that is gone ------------------------------------------------------------
 
@@ -218,7 +218,8 @@ class DeploymentTask:
         dep = self._deployment
         keep = dep.spec.after == "keep"
         if dep.spec.after == "hold":
-            keep = (dep.decisions.end or await self._hold()) is AfterServing.KEEP
+            await dep.decisions.unless_ended(self._hold())
+            keep = dep.decisions.end is AfterServing.KEEP
         if keep:
             await uninterrupted(self._leave())
             return
@@ -226,12 +227,12 @@ class DeploymentTask:
 
     async def _leave(self) -> None:
         """Of what serves nothing ends but our way to it."""
-        reached = self._current is None or self._current.endpoint is not None
-        if self._current is not None:
-            await self._current.close()
+        dep, attempt, self._leaves = self._deployment, self._current, True
+        reached = serves(dep, attempt)
+        await leave(dep, attempt)
         await self._finish("serving", reached=reached)
 
-    async def _hold(self) -> AfterServing:
+    async def _hold(self) -> None:
         """Until the user decides. An interruptible machine that is lost to a higher bid is replaced
         by the next one, within what may be spent."""
         dep = self._deployment
@@ -239,32 +240,26 @@ class DeploymentTask:
             attempt = self._current
             assert attempt is not None
             try:
-                return await attempt.hold()
+                await attempt.hold()
+                return
             except (DeployError, SessionFailed, SshError, VerificationError) as error:
                 cause = await attempt.real_cause(error)
                 moves_on = isinstance(cause, Outbid) and dep.auto_failover
                 if not moves_on or attempt.offer is None or self._spared:
-                    await self._tell_failure(cause)
+                    await tell_failure(dep, cause)
                     raise cause from None
             await dep.note(f"{cause.message}: the next offer is taken", "warning")
-            await self._attempt_failed(attempt.offer, cause)
+            if await self._attempt_failed(attempt.offer, cause) is None:
+                return
             await self._attempts()
 
     async def _stop(self) -> None:
         """To the end without a gap in which a cancellation would make another end of it."""
-        stops = await self._begin_to_stop()
+        stops = await begin_to_stop(self._deployment)
         await self._release_current()
         if stops:
             await self._deployment.enter(Phase.STOPPED)
         await self._finish("released")
-
-    async def _begin_to_stop(self, why: str = "") -> bool:
-        """Whether there is something to stop: where nothing was entered yet, it is cancelled."""
-        dep, phase = self._deployment, self._deployment.state.phase
-        stops = Phase.STOPPING in TRANSITIONS[phase] or phase in (Phase.STOPPING, Phase.STOPPED)
-        if phase is not Phase.STOPPED:
-            await dep.enter(Phase.STOPPING if stops else Phase.CANCELLED, why)
-        return stops
 
     async def _release_current(self, *, close_only: bool = False) -> bool:
         """Release what the current attempt rented; True when it was told to keep it.
@@ -276,9 +271,9 @@ class DeploymentTask:
         rented = dep.rental is not None and dep.rental.session_id is not None
         kept = rented and dep.spec.keep_on_failure and dep.state.phase is Phase.FAILED
         told = dep.over_limit is not None or dep.decisions.end is AfterServing.RELEASE
-        spared = dep.state.phase in self._spared and not told
+        spared = self._leaves or (dep.state.phase in self._spared and not told)
         if kept or spared or close_only:
-            await attempt.close()
+            await leave(dep, attempt)
             return kept
         if attempt is self._taken_up:
             await reach_for_release(dep, attempt)
@@ -293,7 +288,7 @@ class DeploymentTask:
         await dep.channel.settled()
         if dep.state.finished is not None:
             return
-        if dep.decisions.end is AfterServing.KEEP:
+        if dep.decisions.settle() is AfterServing.KEEP:
             await self._leave()
             return
         if dep.state.phase not in (Phase.CANCELLED, Phase.STOPPED):
@@ -312,8 +307,11 @@ class DeploymentTask:
         if dep.state.finished is not None:
             return
         gone = isinstance(error, GuardEnded)
+        if dep.decisions.settle() is AfterServing.KEEP and not gone:
+            await self._leave()
+            return
         await dep.note(error.message + ("" if gone else ": the machine is released"), "warning")
-        stops = await self._begin_to_stop(error.message)
+        stops = await begin_to_stop(dep, error.message)
         try:
             await self._release_current()
         except GdlError as trouble:
@@ -334,6 +332,7 @@ class DeploymentTask:
         await dep.channel.settled()
         if dep.state.finished is not None:
             return
+        self._leaves = self._leaves or dep.decisions.settle() is AfterServing.KEEP
         if dep.state.phase not in (Phase.FAILED, Phase.STOPPED, Phase.CANCELLED):
             await dep.enter(Phase.FAILED, error.message)
         try:
