@@ -229,7 +229,7 @@ async def test_leaving_that_is_not_confirmed_ends_though_its_help_is_read() -> N
         await pilot.press("f1")
         await until(pilot, lambda: "In this window" in screen_text(app))
         late.set()
-        await until(pilot, shows(app, "not confirmed: the machine"))
+        await until(pilot, shows(app, "not confirmed: see 4 Sessions"))
         assert isinstance(app.screen, DeploymentScreen)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gdl.domain.deployment import DeploymentState
 from gdl.domain.phase import Billing
 
 _MONEY = {
@@ -18,6 +19,13 @@ ENDED = frozenset({Billing.NONE, Billing.RELEASED})
 def money_words(billing: Billing) -> str:
     """What is known about the machine's costs, as a clause: "the machine was released"."""
     return _MONEY[billing]
+
+
+def on_own_machine(state: DeploymentState) -> bool:
+    """Whether it has a machine for which nobody bills: one of the user's own."""
+    attempt = state.attempt
+    rented = attempt is not None and attempt.session_id is not None
+    return rented and state.billing is Billing.NONE
 
 
 def outcome_words(outcome: str, billing: Billing) -> str:

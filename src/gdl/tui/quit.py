@@ -9,13 +9,15 @@ from rich.text import Text
 from textual.app import App
 
 from gdl.domain.decisions import AfterServing
+from gdl.domain.deployment import DeploymentState
 from gdl.domain.errors import GdlError, UsageError
-from gdl.domain.phase import Billing, Phase
+from gdl.domain.phase import Billing
 from gdl.presentation.hardware import gpus
 from gdl.presentation.lines import plain
 from gdl.presentation.words import sentence
+from gdl.tui.consequences import is_ending, of_quitting
 from gdl.tui.context import AppContext, context_of
-from gdl.tui.store import Followed
+from gdl.tui.store import BILLS, Followed
 from gdl.tui.widgets.phase_rail import phase_words
 
 if TYPE_CHECKING:
@@ -38,11 +40,17 @@ async def quit_or_ask(app: App[None]) -> None:
         app.exit()
         return
     keeps = context.orchestrator.keeps
-    can_leave = keeps and all(followed.state.can_be_left for followed in active)
+    can_leave = keeps and all(
+        followed.state.can_be_left or is_ending(followed.state) for followed in active
+    )
+    states = [followed.state for followed in active]
+    going = any(not is_ending(state) for state in states)
     dialog = QuitDialog(
-        _fields(context, active), _note(active, can_leave=can_leave),
-        can_leave=can_leave, can_release=bool(active) and not context.read_only,
-    )  # fmt: skip
+        lambda: _fields(context, active),
+        of_quitting(states, bills, can_leave=can_leave, read_only=context.read_only),
+        can_leave=can_leave and (going or not active),
+        can_release=bool(active) and not context.read_only,
+    )
     choice = await app.push_screen_wait(dialog)
     if choice == "leave":
         await _end_all_and_exit(app, active, release=False)
@@ -75,24 +83,10 @@ def _fields(context: AppContext, active: list[Followed]) -> list[tuple[str, Text
     return fields
 
 
-def _note(active: list[Followed], *, can_leave: bool) -> str:
-    if not active:
-        return "Rented earlier; it keeps running when you quit. 4 Sessions to destroy it."
-    if all(followed.state.phase is Phase.STOPPING for followed in active):
-        return "The machine is still being released. Quitting waits until it is gone."
-    if can_leave:
-        return "If left running, the model keeps serving and the machine keeps billing."
-    if all(followed.state.can_be_left for followed in active):
-        return "The machines of this backend end when this program ends."
-    return "It is not serving yet, and cannot continue without this program."
-
-
-async def _release_or_cancel(orchestrator: OrchestratorApi, followed: Followed) -> None:
+async def _release_or_cancel(orchestrator: OrchestratorApi, state: DeploymentState) -> None:
     """Release what is held; cancel what is not, or not yet."""
-    ident = followed.state.deployment_id
-    if followed.state.phase is Phase.STOPPING:
-        return
-    if followed.state.can_be_left:
+    ident = state.deployment_id
+    if state.can_be_left:
         try:
             await orchestrator.deployments.decide(ident, AfterServing.RELEASE)
         except UsageError:
@@ -103,7 +97,7 @@ async def _release_or_cancel(orchestrator: OrchestratorApi, followed: Followed) 
 
 
 async def _end_all_and_exit(app: App[None], active: list[Followed], *, release: bool) -> None:
-    """Tell the orchestrator, wait until each deployment has finished, then exit."""
+    """Tell the orchestrator of all of them, wait until each has finished, then exit."""
     from gdl.tui.screens.dialogs import QuitProgress
 
     if not active:
@@ -112,29 +106,46 @@ async def _end_all_and_exit(app: App[None], active: list[Followed], *, release: 
     screen = QuitProgress()
     await app.push_screen(screen)
     context = context_of(app)
-    orchestrator = context.orchestrator
-    unsure = False
+    unsure = [f for f in active if not await _told(context, f.state, release=release)]
     for followed in active:
-        ident = followed.state.deployment_id
-        name = plain(followed.state.served_name or ident, 40)
-        screen.say(f"{name}: {'releasing the machine…' if release else 'leaving it serving…'}")
-        try:
-            if not release:
-                await orchestrator.deployments.decide(ident, AfterServing.KEEP)
-            else:
-                await _release_or_cancel(orchestrator, followed)
-            async with asyncio.timeout(_RELEASE_S if release else _KEEP_S):
-                finished = await orchestrator.deployments.wait(ident)
-            unsure = unsure or (release and finished.billing is Billing.UNKNOWN)
-        except TimeoutError:
-            unsure = True
-        except GdlError as error:
-            context.report(error)
-            unsure = True
+        name = plain(followed.state.served_name or followed.state.deployment_id, 40)
+        ends = release or is_ending(followed.state)
+        screen.say(f"{name}: {'releasing the machine…' if ends else 'leaving it serving…'}")
+        if followed not in unsure and not await _over(context, followed.state, release=ends):
+            unsure.append(followed)
     if unsure:
         screen.dismiss()
-        context.say(
-            "not confirmed: the machine may still be billing; see 4 Sessions", severity="error"
-        )
+        bills = any(followed.state.billing in BILLS for followed in unsure)
+        what = "the machine may still be billing; see 4 Sessions" if bills else "see 4 Sessions"
+        context.say(f"not confirmed: {what}", severity="error")
         return
     app.exit()
+
+
+async def _told(context: AppContext, state: DeploymentState, *, release: bool) -> bool:
+    """Whether what was chosen of it could be said; what could not is reported."""
+    if is_ending(state):
+        return True
+    try:
+        if release:
+            await _release_or_cancel(context.orchestrator, state)
+        else:
+            decide = context.orchestrator.deployments.decide
+            await decide(state.deployment_id, AfterServing.KEEP)
+    except GdlError as error:
+        context.report(error)
+        return False
+    return True
+
+
+async def _over(context: AppContext, state: DeploymentState, *, release: bool) -> bool:
+    """Whether it has finished in time, with no machine in doubt."""
+    try:
+        async with asyncio.timeout(_RELEASE_S if release else _KEEP_S):
+            finished = await context.orchestrator.deployments.wait(state.deployment_id)
+    except TimeoutError:
+        return False
+    except GdlError as error:
+        context.report(error)
+        return False
+    return finished.billing is not Billing.UNKNOWN

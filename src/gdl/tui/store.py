@@ -333,6 +333,11 @@ class Store:
                 )
         return bills
 
+    def latest(self, row: SessionRow) -> SessionRow:
+        """As it was listed last."""
+        found = (each for each in self.sessions if each.session.id == row.session.id)
+        return next(found, row)
+
     def cost_now(self, row: SessionRow, now: datetime) -> float:
         """The listed cost, carried on from when it was listed while the session goes on."""
         if row.ended and not row.doubt:

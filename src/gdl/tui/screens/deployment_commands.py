@@ -20,6 +20,7 @@ from gdl.presentation.hardware import gpus
 from gdl.presentation.lines import plain
 from gdl.presentation.money import hourly
 from gdl.presentation.words import plural
+from gdl.tui.consequences import of_cancelling, of_keeping, of_releasing
 from gdl.tui.context import AppContext
 from gdl.tui.save_file import save_text
 from gdl.tui.screens.dialogs import Choose, Confirm
@@ -27,6 +28,7 @@ from gdl.tui.screens.next_attempt import agreed_to_next, agreed_to_retry
 from gdl.tui.shell import open_shell
 from gdl.tui.store import BILLS, Followed
 from gdl.tui.widgets.failure import excluded_providers, failure_report
+from gdl.tui.widgets.fields import Fields
 from gdl.tui.widgets.log_pane import LogPane
 from gdl.tui.widgets.status_panel import base_url, client_call, served_of
 
@@ -226,7 +228,7 @@ async def toggle_failover(context: AppContext, followed: Followed) -> None:
 
 
 async def cancel(context: AppContext, followed: Followed) -> None:
-    note = "The deployment stops, and its machine is released."
+    note = of_cancelling(followed.state)
     if await _confirmed(context, followed, "Cancel this deployment?", note, "Stop it"):
         context.do(
             context.orchestrator.deployments.cancel(followed.state.deployment_id), "cancelling"
@@ -234,7 +236,7 @@ async def cancel(context: AppContext, followed: Followed) -> None:
 
 
 async def release(context: AppContext, followed: Followed) -> None:
-    note = "The model stops serving, and the machine is released."
+    note = of_releasing(followed.state)
     if await _confirmed(context, followed, "Release the machine?", note, "Release"):
         going = context.orchestrator.deployments.decide(
             followed.state.deployment_id, AfterServing.RELEASE
@@ -243,11 +245,7 @@ async def release(context: AppContext, followed: Followed) -> None:
 
 
 async def keep(context: AppContext, followed: Followed) -> None:
-    note = (
-        "The tunnel closes, the model goes on serving on the machine, and the machine goes on"
-        " billing until it is destroyed or its time is over. 4 Sessions attaches to it again."
-    )
-    title, yes = "Leave it serving?", "Leave it"
+    title, note, yes = "Leave it serving?", of_keeping(followed.state), "Leave it"
     if await _confirmed(context, followed, title, note, yes, destroys=False):
         context.do(
             context.orchestrator.deployments.decide(
@@ -261,7 +259,9 @@ async def _confirmed(
     context: AppContext, followed: Followed, title: str, note: str, yes: str,
     *, destroys: bool = True,
 ) -> bool:  # fmt: skip
-    fields = machine_fields(followed, followed.state.cost(context.now))
+    def fields() -> Fields:
+        return machine_fields(followed, followed.state.cost(context.now))
+
     answer = await context.ask(Confirm(title, fields, note, yes, destroys=destroys))
     return bool(answer)
 

@@ -48,7 +48,7 @@ BINDINGS: list[BindingType] = [
     ),
     Binding(
         "K", "keep", "Keep", id="deployment.keep",
-        tooltip="Close the tunnel; the machine keeps serving and billing",
+        tooltip="Close the tunnel; the machine keeps serving (and billing)",
     ),
     Binding("t", "talk", "Talk", id="deployment.talk", tooltip="Ask the model something"),
     Binding("b", "health", "Health", id="deployment.health", tooltip="Health and benchmark"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from rich.text import Text
@@ -16,6 +16,26 @@ from gdl.presentation.lines import plain
 from gdl.tui.screens.modal import Modal, Question, Title
 from gdl.tui.widgets.fields import Fields, fields_table
 from gdl.tui.widgets.scroll import Scroll
+
+Told = Fields | Callable[[], Fields]
+"""Names and values; where they change while they are read, what tells them as they are now."""
+_TELL_AGAIN_S = 1.0
+
+
+class _Told(Static):
+    """Names and values, told anew each second where they may change."""
+
+    def __init__(self, told: Told) -> None:
+        super().__init__()
+        self._told = told
+
+    def on_mount(self) -> None:
+        self._tell()
+        if callable(self._told):
+            self.set_interval(_TELL_AGAIN_S, self._tell)
+
+    def _tell(self) -> None:
+        self.update(fields_table(self._told() if callable(self._told) else self._told))
 
 
 class Confirm(Question[bool]):
@@ -32,7 +52,7 @@ class Confirm(Question[bool]):
     ]  # fmt: skip
 
     def __init__(
-        self, title: str, fields: Fields, note: str, yes: str, *, destroys: bool = False
+        self, title: str, fields: Told, note: str, yes: str, *, destroys: bool = False
     ) -> None:
         """`title`, `note` and `yes` are our own words; remote text belongs into `fields`."""
         super().__init__()
@@ -43,8 +63,9 @@ class Confirm(Question[bool]):
         with Vertical(classes="dialog"):
             yield Title(Text(self._title, "bold"), classes="dialog-title")
             # Tab gets there to scroll, when it may be more than a window holds.
-            with Scroll(classes="dialog-body", can_focus=len(self._fields) > 10):
-                yield Static(fields_table(self._fields))
+            many = len(self._fields() if callable(self._fields) else self._fields) > 10
+            with Scroll(classes="dialog-body", can_focus=many):
+                yield _Told(self._fields)
                 if self._note:
                     yield Static(Text(self._note), classes="dialog-note")
             with Horizontal(classes="dialog-buttons"):
@@ -92,7 +113,7 @@ class Details(Modal[None]):
                 tooltip="Go back to the screen"),
     ]  # fmt: skip
 
-    def __init__(self, title: str, fields: Fields) -> None:
+    def __init__(self, title: str, fields: Told) -> None:
         super().__init__()
         self._title, self._fields = title, fields
 
@@ -100,7 +121,7 @@ class Details(Modal[None]):
         with Vertical(classes="dialog"):
             yield Static(Text(self._title, "bold"), classes="dialog-title")
             with Scroll(classes="dialog-body"):
-                yield Static(fields_table(self._fields))
+                yield _Told(self._fields)
             yield Static("Esc closes", classes="dialog-note")
 
 
@@ -110,7 +131,7 @@ class QuitProgress(Modal[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
             "ctrl+x", "give_up", "Quit without waiting", id="leaving.quit",
-            tooltip="Quit now; the release is still requested while the program closes",
+            tooltip="Quit now; what was chosen is still done while the program closes",
         ),
     ]  # fmt: skip
 
@@ -134,7 +155,7 @@ class QuitDialog(Question[str]):
     AUTO_FOCUS = "#cancel"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("l", "answer('leave')", "Leave running", id="quit.leave",
-                tooltip="Leave it serving and billing, and quit"),
+                tooltip="Leave it serving (and billing), and quit"),
         Binding("r", "answer('release')", "Release", id="quit.release",
                 tooltip="Release the machine, then quit"),
         Binding("escape,c", "answer('cancel')", "Cancel", id="quit.cancel",
@@ -145,7 +166,7 @@ class QuitDialog(Question[str]):
                 tooltip="Next button"),
     ]  # fmt: skip
 
-    def __init__(self, fields: Fields, note: str, *, can_leave: bool, can_release: bool) -> None:
+    def __init__(self, fields: Told, note: str, *, can_leave: bool, can_release: bool) -> None:
         super().__init__()
         self._fields, self._note = fields, note
         self._allowed = {"leave": can_leave, "release": can_release, "cancel": True}
@@ -154,7 +175,7 @@ class QuitDialog(Question[str]):
         with Vertical(classes="dialog"):
             yield Title(Text("Quit?", "bold"), classes="dialog-title")
             with Scroll(classes="dialog-body", can_focus=False):
-                yield Static(fields_table(self._fields))
+                yield _Told(self._fields)
                 yield Static(Text(self._note), classes="dialog-note")
             with Horizontal(classes="dialog-buttons"):
                 yield Button("Cancel (Esc)", id="cancel")

@@ -16,6 +16,7 @@ from gdl.domain.fleet_orders import End, FleetOrder, Scale
 from gdl.domain.fleet_view import FleetView
 from gdl.presentation.lines import plain
 from gdl.presentation.words import plural
+from gdl.tui.consequences import is_of_own, of_ending
 from gdl.tui.context import AppContext, context_of
 from gdl.tui.deployment_feed import list_sessions
 from gdl.tui.screens.base import Explains
@@ -190,11 +191,13 @@ class FleetScreen(Explains, Modal[None]):
         if view is None:
             return
         title = f"Release this fleet of {plural(len(view.replicas), 'replica')}?"
-        note = "All its machines are released, and everything on them is lost."
+        note = of_ending(view)
         dialog = Confirm(title, fleet_rows.fields(view), note, "Release", destroys=True)
         context = context_of(self)
         if await context.ask(dialog):
-            context.do(self._released(context, view.id), "all its machines are gone: confirmed")
+            own = is_of_own(view)
+            done = "what ran on its machines has ended" if own else "all its machines are gone"
+            context.do(self._released(context, view.id), f"{done}: confirmed")
 
     async def _released(self, context: AppContext, fleet_id: str) -> None:
         """Until that is proven, this window open or not. Raises GdlError."""

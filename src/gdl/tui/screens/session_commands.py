@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from rich.text import Text
 
@@ -15,6 +16,7 @@ from gdl.presentation.durations import hours_left
 from gdl.presentation.lines import plain
 from gdl.presentation.money import hourly, price
 from gdl.presentation.words import sentence
+from gdl.tui.consequences import destroyed, of_destroying
 from gdl.tui.context import AppContext
 from gdl.tui.screens.dialogs import Confirm
 from gdl.tui.widgets.fields import Fields
@@ -47,37 +49,52 @@ async def machine_fields_of(context: AppContext, row: SessionRow) -> Fields:
     return machine_fields(row, shell, attempt.facts if attempt is not None else None, traffic)
 
 
+def _told_now(context: AppContext, row: SessionRow) -> Callable[[], Fields]:
+    """All that is known of it, with what it has cost by now."""
+
+    def fields() -> Fields:
+        latest = context.store.latest(row)
+        return session_fields(latest, context.store.cost_now(latest, context.now), context.now)
+
+    return fields
+
+
+async def details(context: AppContext, row: SessionRow) -> Callable[[], Fields]:
+    """The same, and how its machine is entered."""
+    about, more = _told_now(context, row), await machine_fields_of(context, row)
+    return lambda: [*about(), *more]
+
+
+def _told_together(context: AppContext, rows: Sequence[SessionRow]) -> Fields:
+    latest = [context.store.latest(row) for row in rows]
+    costs = [context.store.cost_now(row, context.now) for row in latest]
+    each = [
+        (plain(row.session.id, 20), in_short(row, cost))
+        for row, cost in zip(latest, costs, strict=True)
+    ]
+    told = f"{hourly(sum(row.price_per_hour for row in latest))}, {dollars(sum(costs))} so far"
+    return [*each, ("Together", Text(told, "bold"))]
+
+
 async def confirm_destroy(context: AppContext, rows: Sequence[SessionRow]) -> bool:
     """Whether these are to be destroyed, after a look at each of them and at what they cost."""
-    costs = [context.store.cost_now(row, context.now) for row in rows]
-    if len(rows) == 1:
-        title, note = (
-            "Destroy this session?",
-            ("The machine is released; everything on it is lost."),
-        )
-        fields: Fields = session_fields(rows[0], costs[0], context.now)
-    else:
+    title, fields = "Destroy this session?", _told_now(context, rows[0])
+    if len(rows) > 1:
         title = f"Destroy these {len(rows)} sessions?"
-        note = "The machines are released; everything on them is lost."
-        each = [
-            (plain(row.session.id, 20), in_short(row, cost))
-            for row, cost in zip(rows, costs, strict=True)
-        ]
-        per_hour = sum(row.price_per_hour for row in rows)
-        told = f"{hourly(per_hour)}, {dollars(sum(costs))} so far"
-        fields = [*each, ("Together", Text(told, "bold"))]
+        fields = partial(_told_together, context, rows)
+    note = of_destroying(rows)
     answer = await context.ask(Confirm(title, fields, note, "Destroy", destroys=True))
     return bool(answer)
 
 
 async def confirm_gone(context: AppContext, row: SessionRow) -> bool:
     """Whether the user has looked at the marketplace's own console, and it is not there."""
-    fields = session_fields(row, context.store.cost_now(row, context.now), context.now)
     where = plain(row.session.provider, 40) or "the marketplace"
     note = (
         f"Look at {where}'s own console. Only if the machine is not listed there has it ended:"
         " then its keys are deleted, and it counts as released."
     )
+    fields = _told_now(context, row)
     answer = await context.ask(
         Confirm("Is this machine gone?", fields, note, "It is gone", destroys=True)
     )
@@ -95,14 +112,13 @@ async def mark_gone(context: AppContext, row: SessionRow) -> None:
         context.say("the machine is gone, as you confirmed")
 
 
-async def destroy(context: AppContext, idents: Sequence[str]) -> None:
+async def destroy(context: AppContext, rows: Sequence[SessionRow]) -> None:
     """All at a time; each is waited for, and one that fails keeps no other back."""
-    many = len(idents) > 1
-    context.say(f"releasing {len(idents)} machines" if many else "releasing the machine")
-    gone = sum(await asyncio.gather(*(_destroy_one(context, ident) for ident in idents)))
-    if gone:
-        what = f"{gone} of {len(idents)} machines are gone" if many else "the machine is gone"
-        context.say(f"{what}: confirmed")
+    many = len(rows) > 1
+    context.say(f"releasing {len(rows)} machines" if many else "releasing the machine")
+    ended = await asyncio.gather(*(_destroy_one(context, row.session.id) for row in rows))
+    if gone := [row for row, over in zip(rows, ended, strict=True) if over]:
+        context.say(destroyed(gone, len(rows)))
 
 
 async def _destroy_one(context: AppContext, ident: str) -> bool:
@@ -117,9 +133,9 @@ async def _destroy_one(context: AppContext, ident: str) -> bool:
 
 async def extend(context: AppContext, row: SessionRow) -> bool:
     """Reserve an hour more; whether it was asked for."""
-    about = session_fields(row, context.store.cost_now(row, context.now), context.now)
-    fields = [("One hour more", Text(price(row.session.price_per_hour), "bold")), *about]
-    if not await context.ask(Confirm("Extend?", fields, "", "Extend")):
+    about = _told_now(context, row)
+    more = ("One hour more", Text(price(row.session.price_per_hour), "bold"))
+    if not await context.ask(Confirm("Extend?", lambda: [more, *about()], "", "Extend")):
         return False
     try:
         until = await context.orchestrator.sessions.extend(row.session.id, 1)
@@ -128,14 +144,14 @@ async def extend(context: AppContext, row: SessionRow) -> bool:
     else:
         context.store.extended(row.session.id, until)
         context.touch()
-        left = hours_left(until, context.now) if until else "no fixed time"
-        context.say(f"extended: ends in {left}")
+        ends = f"ends in {hours_left(until, context.now)}" if until else "it has no fixed end"
+        context.say(f"extended: {ends}")
     return True
 
 
 async def confirm_public(context: AppContext, row: SessionRow) -> bool:
     """Whether it is to get an address on the internet, or to lose the one it has."""
-    fields = session_fields(row, context.store.cost_now(row, context.now), context.now)
+    fields = _told_now(context, row)
     if row.public is None:
         note = f"{sentence(PUBLIC_MEANS)}. It ends with the session."
         dialog = Confirm("Give it an address on the internet?", fields, note, "Make public")

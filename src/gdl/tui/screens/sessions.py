@@ -241,11 +241,7 @@ class SessionsScreen(GdlScreen):
     @work(exclusive=True, group="dialog")
     async def action_details(self) -> None:
         if (row := self.selected) is not None:
-            fields = [
-                *rows_of.session_fields(row, self._cost(row), self.now),
-                *await commands.machine_fields_of(self.context, row),
-            ]
-            await self.context.ask(Details("Session", fields))
+            await self.context.ask(Details("Session", await commands.details(self.context, row)))
 
     def action_past_details(self) -> None:
         key = self.query_one("#history", HistoryTable).selected_key
@@ -307,12 +303,13 @@ class SessionsScreen(GdlScreen):
         if not rows:
             self.context.say("it has already ended")
         elif await commands.confirm_destroy(self.context, rows):
-            self._destroy([row.session.id for row in rows])
+            self._destroy(rows)
 
     @work(group="destroy")
-    async def _destroy(self, idents: Sequence[str]) -> None:
+    async def _destroy(self, rows: Sequence[SessionRow]) -> None:
+        idents = {row.session.id for row in rows}
         self._marked = [ident for ident in self._marked if ident not in idents]
-        await commands.destroy(self.context, idents)
+        await commands.destroy(self.context, rows)
         self.action_refresh()
 
     @work(exclusive=True, group="dialog")
