@@ -76,7 +76,7 @@ INSTALLING = scripted_state(to_installing)
 ATTACHED = state_after(*renting(), *rented(), spec=replace(SPEC, attached=True))
 ENDING = replace(SERVING, phase=Phase.STOPPING)
 CANCELLED = replace(INSTALLING, phase=Phase.CANCELLED)
-DEAD = replace(SERVING, health=ev.HealthChanged(Condition.DEAD, "no answer"))
+DEAD = replace(SERVING, health=ev.HealthChanged(1, Condition.DEAD, "no answer"))
 REPLICA = replace(SERVING, spec=replace(SPEC, member=Membership("fleet-1", 1, "/k")))
 NOTHING_YET = state_after()
 
@@ -201,9 +201,9 @@ async def test_what_it_costs_goes_on_in_a_question_that_stays_open() -> None:
     app, orchestrator = make_app()
     async with app.run_test(size=SIZE) as pilot:
         await show(pilot, orchestrator, to_serving)
-        for key, kind in (("R", Confirm), ("q", QuitDialog)):
+        for key in "Rq":
             await pilot.press(key)
-            await until(pilot, lambda kind=kind: isinstance(app.screen, kind))
+            await until(pilot, lambda: isinstance(app.screen, Confirm | QuitDialog))
             before = orchestrator.states["d-1"].cost(orchestrator.clock())
             assert f"${before:.2f} so far" in screen_text(app)
             orchestrator.clock.forward(36_000)
