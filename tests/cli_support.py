@@ -184,6 +184,7 @@ class Scripted:
     simulated: bool = False
     bills: bool = False
     open_ended: frozenset[str] = frozenset()
+    guarded: frozenset[str] = frozenset()
     history: list[Recorded] = field(default_factory=list)
     state: DeploymentState = field(default_factory=lambda: DeploymentState(ID))
     more: asyncio.Event = field(default_factory=asyncio.Event)

@@ -117,12 +117,50 @@ def test_a_dry_run_shows_plan_price_and_offers_and_rents_nothing(
     assert [line.split()[-1] for line in out.splitlines()] == ["OFFER", "o-1", "o-2"]
     assert "$0.35 for 1 hour" in err and "2 offers in this order" in err and "1 more suit" in err
     assert "none above $0.600/h" in err and "nothing was rented" in err
-    assert "ends after 30 min idle" in err
+    assert ", no guard on all of these machines: nothing ends after 30 min idle" in err
     assert play(scripted, "--read-only", *DEPLOY, "--dry-run", "--json") == 0
     plan = json.loads(capsys.readouterr().out)
     assert (plan["type"], plan["suitable"], plan["hours"]) == ("plan", 4, 1)
     assert [each["id"] for each in plan["offers"]] == ["o-1", "o-2", "o-3"]
     assert "deploy" not in scripted.calls
+
+
+BY_ITSELF = frozenset({"vastai"})
+BACKENDS: dict[str, dict[str, frozenset[str]]] = {
+    "reserves hours": {},
+    "until released": {"open_ended": BY_ITSELF},
+    "guarded": {"open_ended": BY_ITSELF, "guarded": BY_ITSELF},
+}
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "said"),
+    [
+        ((), "reserves hours", "until it is released or its reserved time is over"),
+        ((), "until released", "until it is released"),
+        ((), "guarded", "until it is released"),
+        (("--idle", "30"), "until released", "until it is released"),
+        (("--idle", "30"), "guarded", "until it is released or its guard ends it (30 min idle)"),
+        (("--max-spend", "2"), "until released", "it ends when $2.00 is spent, if not before"),
+        (("--max-spend", "2", "--keep"), "guarded", "it ends when $2.00 is spent, if not before"),
+        (("--max-spend", "2", "--keep"), "reserves hours", "it ends when $2.00 is spent, if"),
+        (("--max-spend", "2", "--keep"), "until released", "nothing ends it at $2.00 once this"),
+    ],
+)
+def test_what_ends_a_machine_is_what_does_so_there(
+    words: tuple[str, ...], kind: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scripted = market()
+    scripted.offered = tuple(replace(each, backend="vastai") for each in OFFERS)
+    for name, value in BACKENDS[kind].items():
+        setattr(scripted, name, value)
+    assert play(scripted, "deploy", "smollm2-135m", *words, "--dry-run") == 0
+    lines = capsys.readouterr().err.splitlines()
+    line = next(line.strip() for line in lines if "every hour" in line or "is spent" in line)
+    assert said in line and (said != "until it is released" or line.endswith(said))
+    limits = next(line for line in lines if line.startswith("limits"))
+    ends = ", ends after 30 min idle" in limits
+    assert ends == (kind == "guarded" and "--idle" in words)
 
 
 def test_a_dry_run_of_a_fleet_tells_what_all_of_it_costs(

@@ -66,6 +66,7 @@ def wanted(**more: Any) -> Any:
 async def test_through_bad_machines_on_two_markets_to_a_served_model(tmp_path: Path) -> None:
     async with markets(tmp_path) as (orchestrator, vast, pods):
         assert orchestrator.open_ended == {"vastai", "runpod"}, "neither reserves hours"
+        assert orchestrator.guarded == {"vastai", "runpod"}
         pods.draws.inject(Stale(), 1)
         pods.draws.inject(NoDriver(), 1)
         pods.draws.inject(Http.model_validate({"on": "create", "answer": "cut", "made": True}), 1)

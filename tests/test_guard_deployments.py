@@ -232,7 +232,7 @@ async def test_a_server_that_nobody_asks_is_stopped_and_not_started_again(
     assert (end.outcome, end.kind, end.billing) == ("released", "guard_ended", Billing.NONE)
     assert str(end.error).startswith("the guard stopped the server at ")
     assert "no request for 0.1 min" in str(end.error)
-    assert [n for n in notes(events) if "the guard ends the machine at" in n]
+    assert [n for n in notes(events) if "the guard ends the server at" in n]
     assert of_type(events, ev.StopAnnounced)
     work = tmp_path / "home" / ".gdl-tui"
     assert not (work / "guard").exists() and not (work / "jobs" / "guard").exists()

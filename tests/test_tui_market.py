@@ -162,6 +162,24 @@ async def test_the_plan_says_where_no_reserved_hours_end_a_machine() -> None:
         assert "hours" in screen_text(app).split("+ and - change the", 1)[1].split("About")[0]
 
 
+async def test_a_guard_that_cannot_be_there_ends_nothing() -> None:
+    app, orchestrator = make_app()
+    orchestrator.open_ended = frozenset({"shopper"})
+    guard = app.settings.guard.model_copy(update={"idle_minutes": 30.0})
+    app.settings = app.settings.model_copy(update={"guard": guard})
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        await choose(pilot, "mistral-7b")
+        await open_plan(pilot)
+        text = screen_text(app)
+        assert "billed until released" in text and "30 min idle" not in text
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, OffersScreen))
+        orchestrator.guarded = frozenset({"shopper"})
+        await pilot.press("enter")
+        await until(pilot, lambda: "; ends after 30 min idle" in screen_text(app))
+
+
 async def test_enter_while_offers_for_another_model_are_asked_for_waits_for_them() -> None:
     app, orchestrator = make_app()
     async with app.run_test(size=SIZE, notifications=True) as pilot:

@@ -210,7 +210,7 @@ def test_it_looks_like_this(picture: Compare, size: tuple[int, int]) -> None:
         await pilot.press("w")
         await until(pilot, lambda: isinstance(pilot.app.screen, WatchDialog))
         pilot.app.screen.query_one(CheckBox).value = True
-        await until(pilot, shows(app, "It costs that every hour"))
+        await until(pilot, shows(app, "It costs that much every hour"))
         if size == LARGE:
             await pilot.press("enter")
             await until(pilot, shows(app, "none of 9"))

@@ -196,6 +196,7 @@ class ScriptedOrchestrator:
     simulated = False
     bills = True
     open_ended: frozenset[str] = frozenset()
+    guarded: frozenset[str] = frozenset()
 
     def __init__(self, clock: Clock | None = None, offers: Sequence[Offer] = OFFERS) -> None:
         self.clock = clock or Clock()

@@ -20,6 +20,7 @@ from gdl.domain.ranking import why_none
 from gdl.presentation.hardware import machine
 from gdl.presentation.lines import plain
 from gdl.presentation.money import hourly
+from gdl.presentation.session_end import until_when
 from gdl.presentation.words import plural
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from gdl.domain.spec import DeploymentSpec
     from gdl.orchestrator.api.ports import OrchestratorApi, Sessions
     from gdl.orchestrator.api.views import SessionRow
+    from gdl.presentation.session_end import Ends
 
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 LOOK_AHEAD = 10
@@ -87,7 +89,7 @@ async def to_rent(
     if suitable[0].offer.price_per_hour <= 0 and not beside:
         return spec
     ceiling = max(each.offer.price_per_hour for each in suitable[:LOOK_AHEAD])
-    for line in (*price_lines(suitable, spec), *([beside] if beside else ())):
+    for line in (*price_lines(suitable, spec, orchestrator), *([beside] if beside else ())):
         say(line)
     if spec.max_attempts > 1 and len(suitable) > 1:
         say(
@@ -127,7 +129,7 @@ async def to_rent_when_it_appears(
             f"{name} on the first machine that appears, for {hourly(most)} at most:"
             f" {dollars(most * spec.hours)} for {plural(spec.hours, 'hour')}"
         )
-    if until := _until_when(spec):
+    if until := until_when(spec, orchestrator):
         say(until)
     if spec.max_attempts > 1:
         say(f"if it fails, others are tried, {plural(spec.max_attempts, 'machine')} in all")
@@ -156,7 +158,7 @@ async def suitable_offers(
     return included
 
 
-def price_lines(suitable: Sequence[RankedOffer], spec: DeploymentSpec) -> list[str]:
+def price_lines(suitable: Sequence[RankedOffer], spec: DeploymentSpec, there: Ends) -> list[str]:
     """The first machine and what it costs, a line each."""
     from gdl.presentation.session_price import parts, times
 
@@ -172,16 +174,10 @@ def price_lines(suitable: Sequence[RankedOffer], spec: DeploymentSpec) -> list[s
     else:
         cost = dollars(offer.price_per_hour * spec.hours)
         lines.append(f"{cost} for {plural(spec.hours, 'hour')}")
-    if until := _until_when(spec):
+    tried = {each.offer.backend for each in suitable[: spec.max_attempts]}
+    if until := until_when(spec, there, tried):
         lines.append(until)
     return lines
-
-
-def _until_when(spec: DeploymentSpec) -> str:
-    """How long it costs, where it is not released at once."""
-    if spec.max_spend is not None:
-        return f"it ends when {dollars(spec.max_spend)} is spent"
-    return "" if spec.after == "destroy" else "it costs that much every hour until it is released"
 
 
 async def row_of(sessions: Sessions, ident: str) -> SessionRow | None:

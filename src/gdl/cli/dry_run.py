@@ -60,7 +60,7 @@ async def show(session: Session, spec: DeploymentSpec, replicas: int | None = No
             }
         )
         return exit_codes.OK
-    for name, text in _plan(session, spec):
+    for name, text in _plan(session, spec, tried):
         say(f"{name:<8} {text}")
     if replicas is not None:
         prices = [each.offer.price_per_hour for each in suitable]
@@ -68,7 +68,11 @@ async def show(session: Session, spec: DeploymentSpec, replicas: int | None = No
         say(f"{'':<8} about {hourly(of_several(prices, replicas))} together; limits are for all")
     for head, line in zip(("ranks", *[""] * spec.query.nodes), _ranks(tried, spec), strict=False):
         say(f"{head:<8} {line}")
-    price = price_lines(suitable, spec) if costs(session.orchestrator) else ["nothing"]
+    price = (
+        price_lines(suitable, spec, session.orchestrator)
+        if costs(session.orchestrator)
+        else ["nothing"]
+    )
     for head, line in zip(("price", *[""] * len(price)), price, strict=False):
         say(f"{head:<8} {line}")
     others = len(suitable) - len(tried)
@@ -82,7 +86,9 @@ async def show(session: Session, spec: DeploymentSpec, replicas: int | None = No
     return exit_codes.OK
 
 
-def _plan(session: Session, spec: DeploymentSpec) -> list[tuple[str, str]]:
+def _plan(
+    session: Session, spec: DeploymentSpec, tried: Sequence[RankedOffer]
+) -> list[tuple[str, str]]:
     from gdl.domain.guard import limits as guard_limits
     from gdl.engines import registry
     from gdl.presentation.hardware import gigabytes
@@ -99,7 +105,9 @@ def _plan(session: Session, spec: DeploymentSpec) -> list[tuple[str, str]]:
     if spec.max_spend is not None:
         limits.append(f"{dollars(spec.max_spend)} in all")
     if ends_after := guard_limits(spec.idle_minutes, spec.unseen_hours):
-        limits.append(f"ends after {ends_after}")
+        there = {each.offer.backend for each in tried} <= session.orchestrator.guarded
+        can = "ends after" if there else "no guard on all of these machines: nothing ends after"
+        limits.append(f"{can} {ends_after}")
     return [
         ("model", f"{plain(spec.model, 120)}: {need}"),
         ("plan", f"rent, install {engine}, load the model{bench}, {_THEN[spec.after]}"),

@@ -208,8 +208,8 @@ IdleOption = Annotated[
         metavar="MINUTES",
         min=1,
         callback=finite,
-        help="End the machine after this many minutes without a request, even while this "
-        "computer is off.",
+        help="End the machine (of your own, only the server) after this many minutes without a "
+        "request, even while this computer is off. Not through shopper.",
     ),
 ]
 UnseenOption = Annotated[
@@ -219,7 +219,7 @@ UnseenOption = Annotated[
         metavar="HOURS",
         min=0.02,
         callback=finite,
-        help="End the machine after this many hours without a gdl-tui connected to it.",
+        help="The same after this many hours without a gdl-tui connected to it.",
     ),
 ]
 

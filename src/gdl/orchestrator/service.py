@@ -76,6 +76,7 @@ class Orchestrator:
         self.simulated = markets.simulated
         self.bills = markets.bill
         self.open_ended = markets.open_ended
+        self.guarded = markets.guarded if settings.guard.enabled else frozenset()
         self._journal = journal
         self._hub = hub
         read_only = settings.read_only

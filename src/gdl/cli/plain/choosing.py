@@ -13,6 +13,7 @@ from gdl.cli.offer_words import filter_of
 from gdl.cli.output import say, say_away
 from gdl.cli.runtime import Session, complain
 from gdl.domain.errors import GdlError, UsageError
+from gdl.domain.money import dollars
 from gdl.domain.offers import OfferQuery
 from gdl.domain.spec import ConfirmedOffer
 from gdl.presentation.hardware import gigabytes, machine
@@ -165,7 +166,7 @@ def _offer_line(ranked: RankedOffer, hours: int) -> str:
     told += [plain(offer.location, 40)] if offer.location else []
     whole = ranked.session(hours)
     if whole is not None and whole.listed:
-        told.append(f"about ${whole.total:.2f} for {plural(hours, 'hour')}")
+        told.append(f"about {dollars(whole.total)} for {plural(hours, 'hour')}")
     if ranked.headroom_gb is not None:
         told.append(f"{gigabytes(ranked.headroom_gb)} to spare")
     return ", ".join(told)
@@ -181,7 +182,7 @@ async def _agreed(
     """The wish with that machine, once its price is agreed to."""
     offer = ranked.offer
     say("The plan:")
-    for line in price_lines([ranked], spec):
+    for line in price_lines([ranked], spec, session.orchestrator):
         say(line)
     say("Then: install the engine, load the model, verify it, measure it, keep it serving.")
     if session.settings.read_only:

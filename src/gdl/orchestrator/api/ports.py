@@ -290,6 +290,8 @@ class OrchestratorApi(Protocol):
     """Whether machines of any backend are rented: paid for by the hour."""
     open_ended: frozenset[str]
     """The backends that bill until a machine is released: no reserved hours end it."""
+    guarded: frozenset[str]
+    """The backends on whose machines a guard can end what it is put there for."""
 
     @property
     def market(self) -> Market: ...

@@ -22,6 +22,15 @@ from gdl.orchestrator.leasing import process_liveness
 _REVOKE_S = 10.0
 
 
+def what_can_end(backend: Backend) -> str:
+    """What a guard on this backend's machines can end; see `Guard.ends`. "" for nothing."""
+    if isinstance(backend, EndsFromMachine):
+        return "machine"
+    if not backend.traits.bills:
+        return "server"
+    return "reservation" if isinstance(backend, Extends) else ""
+
+
 class Guards:
     def __init__(self, backend: Backend, journal: Journal, clock: Callable[[], datetime]) -> None:
         self._backend = backend
@@ -33,12 +42,8 @@ class Guards:
 
     @property
     def ends(self) -> str:
-        """What a guard on this backend's machines can end; see `Guard.ends`. "" for nothing."""
-        if isinstance(self._backend, EndsFromMachine):
-            return "machine"
-        if not self._backend.traits.bills:
-            return "server"
-        return "reservation" if isinstance(self._backend, Extends) else ""
+        """See `what_can_end`."""
+        return what_can_end(self._backend)
 
     async def wanted(self, deployment: Deployment, rental: Rental) -> Guard | None:
         """What is to guard the machine of a deployment, with what is known of it; None where

@@ -17,6 +17,7 @@ from gdl.domain.judging import squash
 from gdl.domain.offers import Offer, OfferQuery
 from gdl.domain.rental import Rental
 from gdl.journal.store import Journal
+from gdl.orchestrator.leasing.guards import what_can_end
 from gdl.orchestrator.leasing.orphans import Orphans
 from gdl.orchestrator.leasing.releasing import Releaser
 from gdl.orchestrator.leasing.renting import Renter
@@ -119,6 +120,12 @@ class Markets:
         """Those that bill until a machine is released, as no reserved hours end it."""
         rented = (each.backend for each in self.all if each.bills)
         return frozenset(each.name for each in rented if not isinstance(each, Extends))
+
+    @property
+    def guarded(self) -> frozenset[str]:
+        """Those whose machines, or what we run on them, a guard there can end."""
+        can = (each for each in self.all if what_can_end(each.backend) in ("machine", "server"))
+        return frozenset(each.name for each in can)
 
     @property
     def simulated(self) -> bool:

@@ -154,7 +154,8 @@ class Guarding:
                 "spend": "the spending limit is reached",
                 "unseen": "nobody was connected",
             }.get(status.reason, f"no request for {status.idle_s // 60} min")
-            text = f"{why}: the guard ends the machine at {time_of_day(at)}"
+            what = "server" if guard.ends == "server" else "machine"
+            text = f"{why}: the guard ends the {what} at {time_of_day(at)}"
             await self._dep.note(text, "warning")
             await self._dep.emit(ev.StopAnnounced(self._dep.attempt, at, text))
         self._announced = near

@@ -10,12 +10,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gdl.domain.errors import GdlError, UsageError
-from gdl.domain.guard import limits
 from gdl.domain.offers import Offer, OfferQuery, RankedOffer
 from gdl.domain.spec import ConfirmedOffer, DeploymentSpec
 from gdl.presentation.hardware import gpus
 from gdl.presentation.lines import plain
 from gdl.presentation.offer_filter import OfferFilter
+from gdl.presentation.session_end import guard_limits, until_when
 from gdl.presentation.words import plural
 from gdl.tui.context import AppContext
 from gdl.tui.filtering import key_of
@@ -213,7 +213,7 @@ async def plan(
     attempts = len(offers) if len(offers) > 1 else settings.max_attempts
     from gdl.engines import registry
 
-    open_ended = context.orchestrator.open_ended
+    there, backends = context.orchestrator, {ranked.offer.backend for ranked in offers}
     dialog = DeployDialog(
         offers, wanted.model or "", needed(sized, wanted), wanted.hours or settings.hours,
         pinned=pinned, attempts=attempts,
@@ -221,8 +221,10 @@ async def plan(
         tools=settings.engine.tools,
         engine=registry.info(settings.engine.name).display_name,
         max_spend=settings.max_spend,
-        ends_after=limits(settings.guard.idle_minutes, settings.guard.unseen_hours),
-        open_ended=any(ranked.offer.backend in open_ended for ranked in offers),
+        ends_after=guard_limits(
+            settings.guard.idle_minutes, settings.guard.unseen_hours, there, backends
+        ),
+        open_ended=bool(there.open_ended & backends),
     )  # fmt: skip
     confirmed = await context.ask(dialog)
     if confirmed is None:
@@ -277,6 +279,7 @@ async def watch(
         line, wanted.model, hours, min(ceilings, default=None),
         costs=there.bills and not there.simulated, may_rent=not context.read_only,
         max_spend=settings.max_spend,
+        until=until_when(_usual(context, replace(wanted, hours=hours)), there),
     )  # fmt: skip
     terms = await context.ask(dialog)
     if terms is None:

@@ -13,7 +13,7 @@ from textual.widgets import Input, Static
 from gdl.domain.money import dollars
 from gdl.presentation.lines import plain
 from gdl.presentation.money import hourly
-from gdl.presentation.words import plural
+from gdl.presentation.words import plural, sentence
 from gdl.tui.screens.fields_dialog import FieldsDialog, field
 from gdl.tui.widgets.check_box import CheckBox
 from gdl.tui.widgets.typed_line import TypedLine
@@ -57,13 +57,15 @@ class WatchDialog(FieldsDialog[WatchTerms]):
 
     def __init__(
         self, line: str, model: str | None, hours: int, most: float | None,
-        *, costs: bool, may_rent: bool, max_spend: float | None,
+        *, costs: bool, may_rent: bool, max_spend: float | None, until: str,
     ) -> None:  # fmt: skip
         """line: the filter. most: dollars an hour that are not exceeded in any case. costs: what
-        is rented has to be paid for. max_spend: dollars that a deployment may cost in all."""
+        is rented has to be paid for. max_spend: dollars that a deployment may cost in all. until:
+        how long it costs, as a clause."""
         super().__init__()
         self._line, self._model, self._hours, self._ceiling = line, model, hours, most
         self._costs, self._may_rent, self._max_spend = costs, may_rent, max_spend
+        self._until = until
 
     def fields(self) -> Iterator[Widget]:
         name = plain(self._model or "", 80)
@@ -97,7 +99,7 @@ class WatchDialog(FieldsDialog[WatchTerms]):
         if most is None:
             return f"{model} on the first machine that appears{limit}."
         hours = plural(self._hours, "hour")
-        until = f" It costs that every hour until it is released{limit}." if self._costs else ""
+        until = f" {sentence(self._until)}." if self._costs else ""
         return (
             f"{model} on the first machine that appears, for {hourly(most)} at most:"
             f" {dollars(most * self._hours)} for {hours}.{until}"
