@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from gdl.diagnosis.records import Log, Record
+from gdl.diagnosis.records import Frame, Log, Record
 from gdl.domain.lazy_dataclass import dataclass
 
 _ADVICE = re.compile(
@@ -56,6 +56,12 @@ _PLACES = (
         r"[Ee]agle|[Mm]edusa|[Ss]peculat|[Dd]raft|\bMTP|_mtp\b|num_spec",
         "the speculative decoding",
         "Start it without speculative decoding (--speculative-config), or with another release",
+    ),
+    _place(
+        "pipeline_parallel", r"\bPP\b|[Pp]ipeline.?[Pp]arallel|async.?scheduling",
+        "pipeline parallelism or asynchronous scheduling",
+        "Start it with --no-async-scheduling, without speculative decoding, or with "
+        "--tensor-parallel-size in place of --pipeline-parallel-size",
     ),
     _place(
         "lmcache kv_connector kv_transfer nixl mooncake kv_offload",
@@ -182,8 +188,9 @@ _PLACES = (
         "block_pool kv_cache_manager kv_cache_utils kv_cache_coordinator radix_cache mem_cache",
         r"kv_cache|KV cache|block_table|block_size|num_blocks",
         "the KV cache",
-        "Start it without prefix caching (--no-enable-prefix-caching), and with no --block-size "
-        "or --kv-cache-dtype; or take a newer release",
+        "Start it without a draft model (--speculative-config) and prefix caching "
+        "(--no-enable-prefix-caching), and with no --block-size or --kv-cache-dtype; or take a "
+        "newer release",
     ),
     _place(
         "gguf", r"GGUF|gguf", "the reader of GGUF files",
@@ -230,6 +237,8 @@ _PLACES = (
     ),
     _place("scheduler engine", "", "the engine's loop", "Try another release, with fewer options"),
 )  # fmt: skip
+_VAGUE = frozenset(("the model's class", "the API server", "a worker process", "the engine's loop"))
+"""Places that say in which process it was, and little of what."""
 _OPTIONS = (
     "speculative_config", "speculative_algorithm", "enable_lora", "kv_transfer_config",
     "kv_cache_dtype", "mamba_block_size", "mamba_cache_mode", "async_scheduling",
@@ -247,15 +256,24 @@ _MOST_OPTIONS = 3
 
 
 def place_of(record: Record) -> Place | None:
-    """That of the innermost frame that is known; else of what the error's own words name."""
-    for frame in reversed(record.frames):
-        for place in _PLACES:
-            if any(path in frame.path for path in place.paths):
-                return place
-    for place in _PLACES if record.error else ():
-        if place.words is not None and place.words.search(record.text):
-            return place
-    return None
+    """That of the innermost frame that is known; else of what the error's own words name. Where
+    the frame only tells which process it was, the words, and the names of the functions, say more.
+    """
+    at = (place for frame in reversed(record.frames) if (place := _by_path(frame)))
+    place = next(at, None)
+    if place is None or place.name in _VAGUE:
+        inner = "\n".join(f"{frame.function} {frame.source}" for frame in record.frames[-2:])
+        words = (record.text, inner) if record.error else ()
+        return next((named for text in words if (named := _by_words(text))), place)
+    return place
+
+
+def _by_path(frame: Frame) -> Place | None:
+    return next((p for p in _PLACES if any(path in frame.path for path in p.paths)), None)
+
+
+def _by_words(text: str) -> Place | None:
+    return next((p for p in _PLACES if p.words is not None and p.words.search(text)), None)
 
 
 def first_to_try(record: Record) -> str:

@@ -102,7 +102,9 @@ def _owner(line: Line, last: Line | None, owner: str, parsers: Mapping[str, Stre
     if last is None or line.number > last.number + 1 or TRACEBACK in line.text:
         return ""
     if owner:
-        return owner if parsers[owner].begun else ""
+        # After lines of a traceback without prefixes, one with a prefix is another message.
+        goes_on = parsers[owner].begun and not (line.prefix and not last.prefix)
+        return owner if goes_on else ""
     headed = last.stream and parsers[last.stream].headed
     return last.stream if headed and line.text.lstrip().startswith('File "') else ""
 

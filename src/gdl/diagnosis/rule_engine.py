@@ -12,6 +12,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from gdl.diagnosis.attention import Attention
 from gdl.diagnosis.decoding import Decoder
@@ -32,8 +33,8 @@ _EVIDENCE_LINES = 5
 _EVIDENCE_CHARS = 300
 _LAST_LINES = 4
 _CONSIDERED = 40
-_OPTION = re.compile(r"--[a-z][\w-]+|\b[A-Z]{5,}(?:_[A-Z]+)?\b")
-"""An option, or the name of one of its values, as remedies have them."""
+_OPTION = re.compile(r"--[a-z][\w-]+|\b[a-z]?[A-Z]{3,}(?:_[A-Z]+)?\b")
+"""An option, the name of one of its values, or the engine's, as rules have them."""
 _NAMED = re.compile(r"\{(\w+)\}")
 
 __all__ = ["Diagnosis", "Rule", "RuleSet", "Scanner", "by_id", "diagnose", "explain", "rule_set"]
@@ -208,8 +209,9 @@ def _from_match(best: Match, log: Log, spelled: Mapping[str, str]) -> Diagnosis:
     made = _made(rule, values, _lines_of(best.record, log), rule.confidence, best.groups)
     remedy = made.remedy + suspects(log) if rule.tier == PLAIN else made.remedy
     if spelled and rule.engine != log.program:
-        remedy = _OPTION.sub(lambda found: spelled.get(found[0]) or found[0], remedy)
-        made = replace(made, action=_as_spelled(made.action, rule, spelled))
+        own = partial(_OPTION.sub, lambda found: spelled.get(found[0]) or found[0])
+        action = _as_spelled(made.action, rule, spelled)
+        return replace(made, cause=own(made.cause), remedy=own(remedy), action=action)
     return replace(made, remedy=remedy)
 
 

@@ -258,6 +258,9 @@ class StreamParser:
         a process, or an installer's. After a colon comes what the message is about."""
         if line.stamp != record.line.stamp or _PROCESS.match(line.text):
             return True
+        if line.prefix and not record.line.prefix:
+            # Some loggers give their lines a time, and not those of tracebacks.
+            return True
         return not self._message[-1].endswith(":") and _INSTALLS.match(line.text) is not None
 
     def _plain(self, line: Line, text: str) -> Iterator[Record]:
