@@ -131,6 +131,14 @@ def failing(kind: str, billing: Billing = Billing.RELEASED) -> tuple[ev.Event, .
     )
 
 
+def on_own(events: tuple[ev.Event, ...]) -> tuple[ev.Event, ...]:
+    """The same on a machine for which nobody bills."""
+    return tuple(
+        replace(each, billing=Billing.NONE) if isinstance(each, ev.BillingChanged) else each
+        for each in events
+    )
+
+
 @dataclass
 class Scenario:
     """events: played at once. cancelled: played after a cancel, None: nothing happens then.
@@ -157,6 +165,9 @@ SCENARIOS = {
     # More than a pipe holds.
     "talks": Scenario((*UP_TO_INSTALL, *(ev.Noted("info", "x" * 3000) for _ in range(100)))),
     "stuck": Scenario(UP_TO_INSTALL, cancelled=None),
+    "stuck on own": Scenario(on_own(UP_TO_INSTALL), cancelled=None),
+    "stuck without": Scenario((), cancelled=None),
+    "hold own": Scenario((*on_own(UP_TO_INSTALL), *TO_SERVING, HOLD), holds=True),
     # It ends in doubt, and then closing takes for ever.
     "unsure": Scenario(failing("deploy", Billing.UNKNOWN), cancelled=None),
 }

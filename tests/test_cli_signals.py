@@ -74,6 +74,46 @@ def test_a_second_ctrl_c_stops_waiting_and_says_that_it_may_bill(start: Start) -
     assert run.calls == ["deploy", "cancel"]
 
 
+@pytest.mark.parametrize(
+    ("scenario", "first", "then"),
+    [
+        ("stuck on own", "cancelling: ending what runs on your machine", "your machine had ended"),
+        ("stuck without", "cancelling (press", "stopped waiting for its end"),
+    ],
+)
+def test_what_bills_nobody_is_not_said_to(
+    start: Start, scenario: str, first: str, then: str
+) -> None:
+    run = start(scenario, "deploy", "m", "--json")
+    run.process.stdout.readline()  # type: ignore[union-attr]
+    run.send(signal.SIGINT)
+    run.until("press Ctrl-C again")
+    run.send(signal.SIGINT)
+    assert run.end() == 8
+    last = json.loads(run.out.splitlines()[-1])
+    assert (last["billing"], last["kind"]) == ("none", "cancelled")
+    assert first in run.told and then in last["error"]
+    assert "billing" not in run.told and "releas" not in last["error"]
+
+
+def test_what_is_kept_on_ones_own_machine_does_not_bill(start: Start) -> None:
+    run = start("hold own", "attach", "sess-1")
+    run.until("press Ctrl-C to end")
+    run.send(signal.SIGTERM)
+    run.until("closing the tunnel; the machine keeps serving\n")
+    assert run.end() == 0
+
+
+def test_what_is_left_before_it_is_reached_is_not_said_to_serve(start: Start) -> None:
+    run = start("stuck", "attach", "sess-1")
+    run.until("install vLLM")
+    run.send(signal.SIGTERM)
+    run.until("the machine stays as it is, and keeps billing")
+    run.send(signal.SIGTERM)
+    run.until("it was not reached, and may not serve; the machine keeps billing")
+    assert run.end() == 0
+
+
 def test_holding_prints_the_endpoint_and_releases_at_ctrl_c(start: Start) -> None:
     run = start("hold", "deploy", "m")
     run.until("press Ctrl-C to end")
@@ -154,7 +194,7 @@ def test_a_full_disk_behind_stdout_is_an_error(tmp_path: Path) -> None:
 
 
 def test_destroy_interrupted_may_still_bill(start: Start) -> None:
-    run = start("stuck", "destroy", "sess-1", "--yes")
+    run = start("stuck", "destroy", "sess-1", "--yes", CLI_BILLS="1")
     run.until("releasing sess-1")
     run.send(signal.SIGINT)
     time.sleep(0.1)
@@ -186,7 +226,7 @@ def test_nobody_waits_for_a_terminal_that_takes_nothing(start: Start) -> None:
 
 
 def test_on_a_terminal_it_is_said_what_stops_the_waiting(start: Start) -> None:
-    run = start("stuck", "destroy", "sess-1", "--yes", terminal=True)
+    run = start("stuck", "destroy", "sess-1", "--yes", terminal=True, CLI_BILLS="1")
     run.until("releasing sess-1 ...; Ctrl-C stops waiting")
     run.send(signal.SIGINT)
     time.sleep(0.1)

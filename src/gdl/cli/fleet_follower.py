@@ -23,13 +23,14 @@ from gdl.domain.serialization import recorded_to_plain
 from gdl.presentation.durations import clock_time
 from gdl.presentation.fleets import name_of, words_of
 from gdl.presentation.lines import plain
+from gdl.presentation.money import hourly
 
 if TYPE_CHECKING:
     from gdl.cli.runtime import Session
 
 Ask = Callable[[str], Awaitable[str]]
 _CHOICE = "release all replicas? [Y/n/c] (y release, n keep serving, c continue) "
-_AGAIN = "(press Ctrl-C again to stop waiting; machines may then still be billing)"
+_AGAIN = "press Ctrl-C again to stop waiting"
 
 
 class FleetFollower:
@@ -41,6 +42,7 @@ class FleetFollower:
         self._fleets = session.orchestrator.fleets
         self._deployments = session.orchestrator.deployments
         self._output = session.output
+        self._bills = session.orchestrator.bills
         self._ask = ask
         self._state = FleetState("")
         self._announced = False
@@ -60,10 +62,10 @@ class FleetFollower:
                 await asyncio.wait({reading, obeying}, return_when=asyncio.FIRST_COMPLETED)
                 if not reading.done():
                     complain(
-                        "stopped waiting before all machines were released",
+                        "stopped waiting before the fleet had ended",
                         "`gdl-tui sessions` shows what is rented, `destroy ID` ends it",
                     )
-                    leave_now(exit_codes.STILL_BILLING)
+                    leave_now(exit_codes.STILL_BILLING if self._bills else exit_codes.CANCELLED)
                 reading.result()
             finally:
                 tasks = [reading, obeying, *self._readers.values()]
@@ -176,8 +178,12 @@ class FleetFollower:
 
     async def _end(self, fleet_id: str, *, keep: bool) -> None:
         self._ended_by_us = True
-        what = "the replicas keep serving and billing" if keep else "releasing all replicas"
-        say(f"{what} {_AGAIN}")
+        what = "releasing all replicas"
+        if keep:
+            goes_on = "serving and billing" if self._bills else "serving"
+            what = f"what serves keeps {goes_on}, other replicas are released"
+        after = "; machines may then still be billing" if self._bills else ""
+        say(f"{what} ({_AGAIN}{after})")
         try:
             await self._fleets.order(fleet_id, End(keep))
         except GdlError as error:
@@ -201,7 +207,7 @@ def _told(event: ev.Event) -> str:
     match event:
         case ev.AttemptStarted():
             where = f"{event.gpu_name or 'a machine'} from {event.provider}"
-            return plain(f"attempt {event.attempt}: {where}, ${event.price_per_hour:.3f}/h", 200)
+            return plain(f"attempt {event.attempt}: {where}, {hourly(event.price_per_hour)}", 200)
         case ev.PhaseChanged():
             return plain(f"{event.phase.value}  {event.detail}".rstrip(), 200)
         case ev.AttemptFailed():

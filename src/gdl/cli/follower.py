@@ -10,7 +10,7 @@ from enum import Enum
 from signal import SIGINT, Signals
 from typing import Any, Protocol
 
-from gdl.cli import exit_codes
+from gdl.cli import ending_words, exit_codes
 from gdl.cli.deployment_output import DeploymentOutput, is_holding
 from gdl.cli.output import Output, OutputClosed, say, watched
 from gdl.cli.runtime import complain
@@ -29,7 +29,6 @@ Ask = Callable[[str], Awaitable[str]]
 QUIET_S = 20.0
 """After so long without an event the narration says that work goes on."""
 QUIET_HOLDING_S = 600.0
-_AGAIN = "(press Ctrl-C again to stop waiting; the machine may then still be billing)"
 
 
 class _Command(Enum):
@@ -42,9 +41,9 @@ class _Command(Enum):
 
 
 _WORDS = {
-    _Command.CANCEL: f"cancelling: releasing the machine {_AGAIN}",
-    _Command.RELEASE: f"releasing the machine {_AGAIN}",
-    _Command.KEEP: "closing the tunnel; the machine keeps serving and billing",
+    _Command.CANCEL: ending_words.cancelling,
+    _Command.RELEASE: ending_words.releasing,
+    _Command.KEEP: ending_words.keeping,
 }
 
 
@@ -242,7 +241,7 @@ class Follower:
             say("holding the tunnel open; press Ctrl-C to end")
             return
         self._wanted = wanted
-        say(_WORDS[wanted])
+        say(_WORDS[wanted](self._state))
         if self._id is not None:
             self._issue(self._id, wanted)
 
@@ -291,9 +290,10 @@ class Follower:
             billing=state.billing if sure or kept else Billing.UNKNOWN,
             attempts=(),
             benchmark=state.benchmark,
-            error=None if kept else "stopped waiting before the machine was released",
+            error=None if kept else ending_words.gave_up(state),
             hint=None if kept else "`gdl-tui sessions` shows what is rented, `destroy ID` ends it",
             kind="" if kept else "cancelled" if sure else "release_unconfirmed",
+            reached=not kept or state.phase is Phase.SERVING,
         )
         recorded = Recorded(self._id or "", state.last_seq + 1, clock.now(), finished)
         if self._closed is None:

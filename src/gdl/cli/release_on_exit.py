@@ -6,13 +6,15 @@ import asyncio
 from signal import SIGINT, Signals
 from typing import TYPE_CHECKING
 
-from gdl.cli import exit_codes
+from gdl.cli import ending_words, exit_codes
 from gdl.cli.output import say
 from gdl.cli.runtime import complain
 from gdl.cli.signals import leave_now
+from gdl.presentation.endings import ENDED
 from gdl.presentation.lines import plain
 
 if TYPE_CHECKING:
+    from gdl.domain.deployment import DeploymentState
     from gdl.orchestrator.api.ports import OrchestratorApi
 
 _TELL_EVERY_S = 4.0
@@ -26,8 +28,15 @@ class ReleaseOnExit:
         self._going = tuple(orchestrator.deployments.active) if orchestrator is not None else ()
         self._telling: asyncio.Task[None] | None = None
         if self._going:
-            say("releasing what is rented (Ctrl-C stops waiting; it may then still be billing)")
+            for line in ending_words.closing(self._states):
+                say(line)
             self._telling = asyncio.create_task(self._tell())
+
+    @property
+    def _states(self) -> list[DeploymentState]:
+        """Of all that were under way when the screen went."""
+        assert self._orchestrator is not None
+        return [self._orchestrator.deployments.state(ident) for ident in self._going]
 
     async def _tell(self) -> None:
         """What is waited for, again and again."""
@@ -42,6 +51,9 @@ class ReleaseOnExit:
     def signalled(self, number: Signals) -> None:
         """Only a Ctrl-C ends the wait: whoever sends another asks for what is being done."""
         if number is SIGINT and self._going:
+            if all(state.billing in ENDED for state in self._states):
+                complain("stopped waiting for the end", "`gdl-tui sessions` shows what is there")
+                leave_now(exit_codes.CANCELLED)
             self._complain("stopped waiting before the machine was released")
             leave_now(exit_codes.STILL_BILLING)
 

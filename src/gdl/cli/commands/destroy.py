@@ -55,7 +55,7 @@ def destroy(
 
         from gdl.cli.commands.sessions import session_to_plain
         from gdl.cli.signals import uncancel
-        from gdl.domain.errors import ReleaseUnconfirmed
+        from gdl.domain.errors import Cancelled, ReleaseUnconfirmed
         from gdl.domain.money import dollars
         from gdl.presentation.lines import plain
 
@@ -73,10 +73,11 @@ def destroy(
                 row = await sessions.destroy(ident, lambda text: say(plain(text, 300)))
         except asyncio.CancelledError:
             uncancel()
-            raise ReleaseUnconfirmed(
-                f"stopped waiting for the release of {ident}: it may still be billing",
-                "run `gdl-tui sessions` to see whether it is gone, and destroy it again if not",
-            ) from None
+            stopped = f"stopped waiting for the release of {ident}"
+            again = "run `gdl-tui sessions` to see whether it is gone, and destroy it again if not"
+            if not session.orchestrator.bills:
+                raise Cancelled(stopped, again) from None
+            raise ReleaseUnconfirmed(f"{stopped}: it may still be billing", again) from None
         if as_json:
             session.output.json(session_to_plain(row))
         else:
