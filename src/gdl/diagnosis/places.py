@@ -25,6 +25,12 @@ _NO_ADVICE = re.compile(
 _SENTENCE = re.compile(r"(?<=[a-z)\]`'\"0-9][.!?;])\s+")
 _ADVICE_CHARS = 220
 _FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]{2,40}")
+_VARIABLE = re.compile(
+    r"(?<![\w.-])((?:enable|disable|speculative|max_num|max_model|chunked|cuda_graph|kv_cache|"
+    r"mem_fraction|attention_backend|moe_backend|page_size|block_size|tensor_parallel|"
+    r"pipeline_parallel|data_parallel|context_length|mm_processor|limit_mm)\w*)(?![\w.(])"
+)
+"""An option, as programs name the variable."""
 _VERSIONS = frozenset(
     (
         "AttributeError", "TypeError", "NameError", "UnboundLocalError", "IndexError", "KeyError",
@@ -56,6 +62,11 @@ _PLACES = (
         r"[Ee]agle|[Mm]edusa|[Ss]peculat|[Dd]raft|\bMTP|_mtp\b|num_spec",
         "the speculative decoding",
         "Start it without speculative decoding (--speculative-config), or with another release",
+    ),
+    _place(
+        "", r"chunked_(?:req|prefill)|chunked.prefill", "the chunked prefill",
+        "Start it without chunked prefill (--no-enable-chunked-prefill, or "
+        "--chunked-prefill-size -1), with prefix caching on",
     ),
     _place(
         "pipeline_parallel", r"\bPP\b|[Pp]ipeline.?[Pp]arallel|async.?scheduling",
@@ -237,6 +248,7 @@ _PLACES = (
     ),
     _place("scheduler engine", "", "the engine's loop", "Try another release, with fewer options"),
 )  # fmt: skip
+_CHECKED = "the check of the options"
 _VAGUE = frozenset(("the model's class", "the API server", "a worker process", "the engine's loop"))
 """Places that say in which process it was, and little of what."""
 _OPTIONS = (
@@ -281,9 +293,10 @@ def first_to_try(record: Record) -> str:
     if advice := _advice(record.text):
         return f"Do as the program says: {advice}"
     place = place_of(record)
-    if place is not None:
+    named = _flags(record.text) if place is not None and place.name == _CHECKED else ()
+    if place is not None and not named:
         return place.first
-    if flags := list(dict.fromkeys(_FLAG.findall(record.text)))[:_MOST_OPTIONS]:
+    if flags := _flags(record.text):
         return f"Correct or omit {' and '.join(flags)}"
     if record.error in _VERSIONS:
         return "Try another release (the newest, or the one before), and fewer options"
@@ -292,6 +305,12 @@ def first_to_try(record: Record) -> str:
     if _NETWORK.fullmatch(record.error):
         return "See whether the address that it names is up and can be reached from there"
     return "Correct the option or file that the error names"
+
+
+def _flags(text: str) -> list[str]:
+    """The options that an error names, as flags or as the program's own variables."""
+    names = [f"--{name.replace('_', '-')}" for name in _VARIABLE.findall(text)]
+    return list(dict.fromkeys((*_FLAG.findall(text), *names)))[:_MOST_OPTIONS]
 
 
 def suspects(log: Log) -> str:
