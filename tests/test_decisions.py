@@ -40,7 +40,7 @@ async def test_each_decision_answers_its_own_question_once() -> None:
 
 
 async def test_what_serves_already_is_decided_on_before_it_is_reached() -> None:
-    decisions = Decisions("d-1", will_hold=True, serves_already=True)
+    decisions = Decisions("d-1", serves_already=True)
     reaching = asyncio.create_task(decisions.unless_ended(asyncio.Event().wait()))
     await asyncio.sleep(0)
     decisions.answer(AfterServing.RELEASE, "CONNECTING")
@@ -53,7 +53,7 @@ async def test_what_becomes_of_a_machine_after_its_end_was_decided_is_no_failure
         decisions.answer(AfterServing.RELEASE, "SERVING")
         raise UsageError("its machine is gone")
 
-    decisions = Decisions("d-1", will_hold=True)
+    decisions = Decisions("d-1")
     await decisions.unless_ended(lost())
     assert await decisions.after_serving(nothing) is AfterServing.RELEASE
 
@@ -75,7 +75,7 @@ def test_an_early_decision_is_taken_once() -> None:
 
 
 async def test_what_is_measured_before_it_is_held_open_ends_with_the_decision() -> None:
-    decisions = Decisions("d-1", will_hold=True)
+    decisions = Decisions("d-1")
     with pytest.raises(UsageError, match="d-1 is VERIFYING, not held open"):
         decisions.answer(AfterServing.RELEASE, "VERIFYING")
     measuring = asyncio.create_task(decisions.unless_ended(asyncio.Event().wait()))
@@ -88,7 +88,7 @@ async def test_what_is_measured_before_it_is_held_open_ends_with_the_decision() 
 
 
 async def test_nothing_is_decided_on_a_server_that_has_ended_while_held_open() -> None:
-    decisions = Decisions("d-1", will_hold=True)
+    decisions = Decisions("d-1")
     waiting = asyncio.create_task(decisions.after_serving(nothing))
     await asyncio.sleep(0)
     waiting.cancel()  # its machine was lost, and the next one is taken
@@ -104,14 +104,14 @@ async def test_a_measurement_that_fails_undecided_says_so() -> None:
     async def fails() -> None:
         raise UsageError("no tokens")
 
-    decisions = Decisions("d-1", will_hold=True)
+    decisions = Decisions("d-1")
     with pytest.raises(UsageError, match="no tokens"):
         await decisions.unless_ended(fails())
 
 
 async def test_once_what_comes_of_it_is_being_done_nothing_is_decided_any_more() -> None:
     """It would be accepted, and forgotten."""
-    decisions = Decisions("d-1", will_hold=True, serves_already=True)
+    decisions = Decisions("d-1", serves_already=True)
     assert decisions.settle() is None
     for late in AfterServing:
         with pytest.raises(UsageError, match="not held open"):
@@ -123,7 +123,7 @@ async def test_once_what_comes_of_it_is_being_done_nothing_is_decided_any_more()
 
 async def test_what_was_attached_to_is_released_at_any_time() -> None:
     """While it is looked at why its server has ended, too: a cancellation would not release it."""
-    decisions = Decisions("d-1", will_hold=True, serves_already=True)
+    decisions = Decisions("d-1", serves_already=True)
     waiting = asyncio.create_task(decisions.after_serving(nothing))
     await asyncio.sleep(0)
     waiting.cancel()

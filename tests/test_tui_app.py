@@ -809,6 +809,33 @@ async def test_quitting_while_serving_asks(key: str, decision: AfterServing) -> 
     assert orchestrator.calls == [("decide", ident, decision)]
 
 
+async def test_quitting_is_not_the_end_where_what_was_to_be_released_still_bills(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As where it ended by itself, and its machine was spared, while it was asked."""
+    app, orchestrator = make_app()
+
+    async def ended_already(ident: str, *_: object, **__: object) -> None:
+        orchestrator.push(
+            ident, 412, ev.DeploymentFinished("failed", None, "m", "s-1", Billing.ACTIVE, ())
+        )
+        raise UsageError("it does not run here", "look at the sessions")
+
+    monkeypatch.setattr(orchestrator.deployments, "decide", ended_already)
+    monkeypatch.setattr(orchestrator.deployments, "cancel", nothing)
+    async with app.run_test(size=SIZE) as pilot:
+        await show(pilot, orchestrator, to_serving)
+        await pilot.press("q")
+        await until(pilot, lambda: isinstance(app.screen, QuitDialog))
+        await pilot.press("r")
+        await until(pilot, lambda: app._exit or "keeps billing" in screen_text(app))
+        assert app.is_running and not app._exit
+
+
+async def nothing(*_: object) -> None:
+    return None
+
+
 async def test_what_ends_with_the_program_cannot_be_left_running() -> None:
     app, orchestrator = make_app()
     orchestrator.keeps = False

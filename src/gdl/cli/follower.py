@@ -45,6 +45,7 @@ _WORDS = {
     _Command.RELEASE: ending_words.releasing,
     _Command.KEEP: ending_words.keeping,
 }
+_NOT_REACHED = "leaving the machine as it is: it has not been reached yet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,8 @@ class Follower:
         self._told_at = time.monotonic()
         self._announced = False
         self._holds = False
+        self._reached = False
+        """Whether it has been seen here that it serves."""
         self._closed: OutputClosed | None = None
 
     async def follow(self, start: Awaitable[str]) -> Ending:
@@ -157,7 +160,10 @@ class Follower:
         elif isinstance(recorded.event, ev.PhaseChanged):
             self._holds = False
         elif isinstance(recorded.event, ev.AttemptStarted):
-            self._announced = False  # another machine, and so another endpoint
+            # Another machine, and so another endpoint.
+            self._announced = self._reached = False
+        elif isinstance(recorded.event, ev.TunnelOpened) and new:
+            self._reached = True
         if self._closed is not None:
             return
         try:
@@ -241,7 +247,8 @@ class Follower:
             say("holding the tunnel open; press Ctrl-C to end")
             return
         self._wanted = wanted
-        say(_WORDS[wanted](self._state))
+        untold = wanted is _Command.KEEP and not self._reached
+        say(_NOT_REACHED if untold else _WORDS[wanted](self._state))
         if self._id is not None:
             self._issue(self._id, wanted)
 
@@ -293,7 +300,7 @@ class Follower:
             error=None if kept else ending_words.gave_up(state),
             hint=None if kept else "`gdl-tui sessions` shows what is rented, `destroy ID` ends it",
             kind="" if kept else "cancelled" if sure else "release_unconfirmed",
-            reached=not kept or state.phase is Phase.SERVING,
+            reached=self._reached or not kept,
         )
         recorded = Recorded(self._id or "", state.last_seq + 1, clock.now(), finished)
         if self._closed is None:

@@ -79,7 +79,7 @@ class Link:
     async def get(self) -> Connection:
         """A live connection, made again if needed; callers at the same time share the making.
 
-        Raises SshError after `give_up_s`, HostKeyChanged, SshAuthFailed and UsageError at once.
+        Raises SshError after `give_up_s`, HostKeyChanged and SshAuthFailed at once.
         """
         self._check_open()
         if self._conn is not None and not self._conn.closed:
@@ -205,7 +205,7 @@ class Link:
             return
         try:
             await self.get()
-        except (SshError, UsageError):
+        except SshError:
             # Shown to whoever asks next.
             return
 
@@ -222,6 +222,9 @@ class Link:
                 conn = await Connection.open(self.target)
             except (HostKeyChanged, SshAuthFailed):
                 raise
+            except UsageError as error:
+                # Its key was there for the first connection: whoever has released it took it.
+                raise SshAuthFailed(error.message, error.hint) from None
             except SshError as error:
                 delay = next(pauses)
                 if loop.time() + delay > self._deadline:

@@ -139,7 +139,8 @@ async def _told(context: AppContext, state: DeploymentState, *, release: bool) -
 
 
 async def _over(context: AppContext, state: DeploymentState, *, release: bool) -> bool:
-    """Whether it has finished in time, with no machine in doubt."""
+    """Whether it has finished in time, with no machine in doubt, nor one that was to be released
+    and was not."""
     try:
         async with asyncio.timeout(_RELEASE_S if release else _KEEP_S):
             finished = await context.orchestrator.deployments.wait(state.deployment_id)
@@ -148,4 +149,4 @@ async def _over(context: AppContext, state: DeploymentState, *, release: bool) -
     except GdlError as error:
         context.report(error)
         return False
-    return finished.billing is not Billing.UNKNOWN
+    return finished.billing not in (BILLS if release else (Billing.UNKNOWN,))

@@ -93,9 +93,7 @@ class Deployment:
 
     def __post_init__(self) -> None:
         self.confirmed = self.spec.confirmed
-        self.decisions = Decisions(
-            self.id, will_hold=self.spec.after == "hold", serves_already=self.spec.attached
-        )
+        self.decisions = Decisions(self.id, serves_already=self.spec.attached)
         self.readings = LiveReadings(self.channel.clock)
         if self.siblings is not None:
             self.siblings.join(self.id, lambda: self.state, self.exclusions)

@@ -22,13 +22,10 @@ class Decisions:
     for what follows its end.
     """
 
-    def __init__(
-        self, deployment_id: str, *, will_hold: bool = False, serves_already: bool = False
-    ) -> None:
-        """will_hold: whether what serves is held open, so that an AfterServing is heard as soon as
-        it serves: while it is still measured, too. serves_already: from the beginning."""
+    def __init__(self, deployment_id: str, *, serves_already: bool = False) -> None:
+        """An AfterServing is heard as soon as it serves: while it is still measured, too.
+        serves_already: from the beginning."""
         self._deployment_id = deployment_id
-        self._will_hold = will_hold
         self._serves_already = serves_already
         self._was_held = self._settled = False
         self._decided = asyncio.Event()
@@ -123,4 +120,4 @@ class Decisions:
         if self._serves_already and decision is AfterServing.RELEASE:
             return True  # nothing but this order releases it
         serves = phase == Phase.SERVING or self._serves_already
-        return self.holds or (self._will_hold and not self._was_held and serves)
+        return self.holds or (serves and not self._was_held)

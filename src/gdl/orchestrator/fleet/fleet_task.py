@@ -21,7 +21,7 @@ from gdl.journal.store import Journal
 from gdl.orchestrator.deployment.siblings import Siblings
 from gdl.orchestrator.fleet.channel import FleetChannel
 from gdl.orchestrator.fleet.replacing import Replacing
-from gdl.orchestrator.fleet.replicas import Replicas
+from gdl.orchestrator.fleet.replicas import ENDS, Replicas
 from gdl.orchestrator.fleet.router import Router
 from gdl.orchestrator.run.internal_error import write_trace
 
@@ -316,7 +316,7 @@ class FleetTask:
             self._kept.add(replica.id)
             return
         if not replica.leaving:
-            await self._channel.emit(fe.ReplicaLeaving(replica.id, "the fleet ends"))
+            await self._channel.emit(fe.ReplicaLeaving(replica.id, ENDS))
         self._replicas.release(replica, drain=False)
 
     def _last_word(self) -> fe.FleetFinished:

@@ -17,7 +17,7 @@ from gdl.domain import fleet_events as fe
 from gdl.domain.backoff import Backoff
 from gdl.domain.decisions import AfterServing
 from gdl.domain.deployment import DeploymentState
-from gdl.domain.errors import GdlError
+from gdl.domain.errors import GdlError, UsageError
 from gdl.domain.fleet import Replica
 from gdl.domain.health import HealthSample
 from gdl.domain.phase import Billing, Phase
@@ -29,6 +29,8 @@ from gdl.orchestrator.fleet.router import Router
 from gdl.orchestrator.run.registry import DeploymentRegistry
 
 PROVEN = (Billing.NONE, Billing.RELEASED)
+ENDS = "the fleet ends"
+"""Why all of them leave."""
 _DRAIN_S = 30.0
 """For what is being answered by a replica that leaves."""
 _ANSWER_AGAIN_S = 1.0
@@ -217,7 +219,8 @@ class Replicas:
         finished, ending = state.finished, self._channel.state.ending
         assert finished is not None
         outcome = finished.outcome
-        if ending is not None and ending.keep and finished.billing is Billing.ACTIVE:
+        ends = replica.leaving in ("", ENDS)  # and was not to be released before that
+        if ending is not None and ending.keep and ends and finished.billing is Billing.ACTIVE:
             # Its machine was left serving before, and was only about to be gone on with.
             outcome = "serving"
         end = fe.ReplicaEnded(
@@ -284,16 +287,15 @@ class Replicas:
                         await asyncio.sleep(pause)
 
     def keep(self, replica: Replica) -> bool:
-        """Let it serve on when its deployment ends; False when it does not serve. One that serves
-        and does not wait for that yet is to be asked again."""
+        """Let it serve on when its deployment ends; False when it does not serve. One of which that
+        cannot be decided at this moment is to be asked again."""
         deployment = self.deployment(replica.id)
         if deployment is None:
             return True  # by whoever would go on with it
-        phase = deployment.state.phase
-        if deployment.decisions.holds:
-            deployment.decisions.answer(AfterServing.KEEP, phase)
-            return True
-        return phase is Phase.SERVING
+        phase, decisions = deployment.state.phase, deployment.decisions
+        with contextlib.suppress(UsageError):
+            decisions.answer(AfterServing.KEEP, phase)
+        return decisions.end is AfterServing.KEEP or phase is Phase.SERVING
 
     # -- doing -----------------------------------------------------------------------------------
 

@@ -17,7 +17,6 @@ from gdl.domain.errors import (
     Outbid,
     ReleaseUnconfirmed,
     SessionFailed,
-    SessionGone,
     SpendLimitReached,
     SshError,
     VerificationError,
@@ -29,7 +28,7 @@ from gdl.orchestrator.leasing.selection import OfferSelection
 from gdl.orchestrator.leasing.uninterrupted import uninterrupted
 from gdl.orchestrator.run.attempt_calls import Begin, MakeAttempt
 from gdl.orchestrator.run.attempt_offer import attempt_started
-from gdl.orchestrator.run.ends import begin_to_stop, leave, serves, tell_failure
+from gdl.orchestrator.run.ends import begin_to_stop, known_cause, leave, serves, tell_failure
 from gdl.orchestrator.run.finishing import finished
 from gdl.orchestrator.run.internal_error import write_trace
 from gdl.orchestrator.run.next_offer import NextOffer
@@ -39,7 +38,6 @@ from gdl.orchestrator.run.tries import Tries
 if TYPE_CHECKING:
     from gdl.orchestrator.run.attempt import Attempt
 
-_MACHINE_MAY_BE_GONE = (SshError, DeployError, VerificationError)
 _NEVER: frozenset[Phase] = frozenset()
 _UNLESS_STOPPED = frozenset({Phase.FAILED, Phase.CANCELLED})
 _UNREACHED = frozenset({Phase.FAILED})
@@ -160,8 +158,7 @@ class DeploymentTask:
         where its user has ended what served meanwhile, and nothing else is to be rented.
         Raises it when no other offer can help, unless the user has chosen to try."""
         dep = self._deployment
-        if isinstance(error, _MACHINE_MAY_BE_GONE) and self._current is not None:
-            error = await self._current.real_cause(error)
+        error = await known_cause(self._current, error)
         if dep.state.attempt is None or dep.state.attempt.failure is None:
             await tell_failure(dep, error)
         if dep.decisions.settle() is not None:
@@ -190,8 +187,7 @@ class DeploymentTask:
         try:
             await begin(self._current)
         except GdlError as error:
-            if isinstance(error, SessionGone | DeployError) and self._current is not None:
-                error = await self._current.real_cause(error)
+            error = await known_cause(self._current, error)
             await tell_failure(dep, error)
             raise error from None
 
@@ -216,10 +212,10 @@ class DeploymentTask:
 
     async def _after_serving(self) -> None:
         dep = self._deployment
-        keep = dep.spec.after == "keep"
         if dep.spec.after == "hold":
             await dep.decisions.unless_ended(self._hold())
-            keep = dep.decisions.end is AfterServing.KEEP
+        end = dep.decisions.settle()
+        keep = dep.spec.after == "keep" if end is None else end is AfterServing.KEEP
         if keep:
             await uninterrupted(self._leave())
             return

@@ -5,13 +5,31 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gdl.domain import events as ev
-from gdl.domain.errors import GdlError, GuardEnded
-from gdl.domain.phase import Phase
+from gdl.domain.errors import (
+    DeployError,
+    GdlError,
+    GuardEnded,
+    SessionGone,
+    SshError,
+    UsageError,
+    VerificationError,
+)
+from gdl.domain.phase import Billing, Phase
 from gdl.domain.transitions import TRANSITIONS
 from gdl.orchestrator.deployment.context import Deployment
 
 if TYPE_CHECKING:
     from gdl.orchestrator.run.attempt import Attempt
+
+_MACHINE_MAY_BE_GONE = (SessionGone, SshError, DeployError, VerificationError, UsageError)
+"""The last: its key is gone with it, once another process has released it."""
+
+
+async def known_cause(attempt: Attempt | None, error: GdlError) -> GdlError:
+    """The error, or that the machine is gone where that may be behind it."""
+    if attempt is None or not isinstance(error, _MACHINE_MAY_BE_GONE):
+        return error
+    return await attempt.real_cause(error)
 
 
 async def tell_failure(deployment: Deployment, error: GdlError) -> None:
@@ -43,9 +61,15 @@ def serves(deployment: Deployment, attempt: Attempt | None) -> bool:
 
 async def leave(deployment: Deployment, attempt: Attempt | None) -> None:
     """Close our way to a machine that stays as it is; it is told where another process has released
-    it meanwhile."""
+    it meanwhile, or is at it."""
     if attempt is None:
         return
     await attempt.close()
-    if (rental := deployment.rental) is not None:
-        await attempt.renter.releaser.told_as_released(deployment, rental)
+    rental, releaser = deployment.rental, attempt.renter.releaser
+    if rental is None or await releaser.told_as_released(deployment, rental):
+        return
+    if rental.billing is Billing.ACTIVE and await releaser.settled_elsewhere(rental):
+        why = "another gdl-tui is releasing it"
+        await deployment.emit(
+            ev.BillingChanged(rental.attempt, Billing.UNKNOWN, rental.session_id, why)
+        )

@@ -320,10 +320,10 @@ class DeploymentRegistry:
         self._cancel(self._running(deployment_id))
 
     async def end(self, deployment: Deployment) -> ev.DeploymentFinished:
-        """Release what it holds open, or cancel it; its last event."""
-        if deployment.decisions.holds:
+        """Release what serves, or did, or cancel it; its last event."""
+        try:
             deployment.decisions.answer(AfterServing.RELEASE, deployment.state.phase)
-        else:
+        except UsageError:
             await self.cancel(deployment.id)
         return await self.wait(deployment.id)
 

@@ -14,7 +14,6 @@ from gdl.domain.errors import (
     GdlError,
     GuardEnded,
     ReleaseUnconfirmed,
-    SshError,
     of_kind,
 )
 from gdl.domain.events import Recorded
@@ -141,8 +140,9 @@ async def reach_for_release(deployment: Deployment, attempt: Attempt) -> None:
     try:
         attempt.machine.leave()
         await attempt.reach(await attempt.backend.session(rental.session_id))
+        attempt.machine.leave()
         await attempt.server.end_found()
-    except SshError as error:
+    except GdlError as error:
         await attempt.close()
         raise ReleaseUnconfirmed(
             f"what runs on {rental.host} could not be ended: {error.message}",

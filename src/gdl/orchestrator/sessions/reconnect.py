@@ -29,6 +29,7 @@ from gdl.keyring.key_files import read_key
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.endpoint import served_endpoint
 from gdl.orchestrator.leasing.session_monitor import RESERVE_LONGER, TIME_OVER
+from gdl.orchestrator.leasing.uninterrupted import uninterrupted
 from gdl.orchestrator.machine import guard
 from gdl.orchestrator.machine.earlier_work import ENGINE_JOB
 from gdl.orchestrator.machine.joined_machine import session_at
@@ -105,37 +106,17 @@ class Reconnector:
         """From a rented session to a verified endpoint again, as events of a new deployment."""
         deployment.record.taken_up(rental)
         assert rental.session_id is not None
-        gpu, count = "", 0
+        session: Session | None = None
         try:
-            gpu, count = await self._gpu(rental)
+            session = await self._session(rental)
+        except GdlError as error:
+            away = error
         finally:
             # Whatever the backend says, and whoever ends it now: it is rented, and bills.
-            await deployment.emit(
-                ev.AttemptStarted(
-                    *(1, rental.offer_id, rental.provider, gpu, count),
-                    *(0.0, rental.price, rental.host),
-                    backend=rental.backend,
-                )
-            )
-            await deployment.enter(Phase.RENTING, f"session {rental.session_id} is rented already")
-            await deployment.emit(
-                ev.BillingChanged(1, rental.billing, rental.session_id, "as before")
-            )
-        expires_at: datetime | None = None
-        try:
-            session = await self._running(rental)
-            expires_at = session.expires_at
-        finally:
-            await deployment.emit(
-                ev.SessionRented(
-                    1,
-                    rental.session_id,
-                    rental.provider,
-                    rental.price,
-                    expires_at,
-                    since=rental.requested_at,
-                )
-            )
+            await uninterrupted(_tell_rented(deployment, rental, session))
+        if session is None:
+            raise away
+        self._check_running(session)
         await deployment.enter(Phase.CONNECTING, str(session.ssh))
         await attempt.while_it_lives(attempt.connect(session))
         key = await self._api_key(rental)
@@ -231,16 +212,12 @@ class Reconnector:
         assert rental.session_id is not None
         return await self._backend_of(rental.backend).session(rental.session_id)
 
-    async def _gpu(self, rental: Rental) -> tuple[str, int]:
-        """Name and number of a machine's GPUs, as far as its backend tells."""
-        try:
-            session = await self._session(rental)
-        except GdlError:
-            return "", 0
-        return session.gpu_name, session.gpu_count
-
     async def _running(self, rental: Rental) -> Session:
         session = await self._session(rental)
+        self._check_running(session)
+        return session
+
+    def _check_running(self, session: Session) -> None:
         if session.time_over(self._clock()):
             raise MachineError(f"session {session.id} is over: {TIME_OVER}", RESERVE_LONGER)
         if session.status is not SessionStatus.RUNNING or session.ssh is None:
@@ -249,7 +226,6 @@ class Reconnector:
                 + (f": {session.error}" if session.error else ""),
                 "`gdl-tui sessions` shows what is rented",
             )
-        return session
 
     async def _api_key(self, rental: Rental) -> Secret:
         if not rental.api_key_file:
@@ -258,3 +234,28 @@ class Reconnector:
                 "its deployment ended before the server was started",
             )
         return await asyncio.to_thread(read_key, Path(rental.api_key_file))
+
+
+async def _tell_rented(deployment: Deployment, rental: Rental, session: Session | None) -> None:
+    """session: as its backend tells of it; None where it does not."""
+    assert rental.session_id is not None
+    gpu, count = ("", 0) if session is None else (session.gpu_name, session.gpu_count)
+    await deployment.emit(
+        ev.AttemptStarted(
+            *(1, rental.offer_id, rental.provider, gpu, count),
+            *(0.0, rental.price, rental.host),
+            backend=rental.backend,
+        )
+    )
+    await deployment.enter(Phase.RENTING, f"session {rental.session_id} is rented already")
+    await deployment.emit(ev.BillingChanged(1, rental.billing, rental.session_id, "as before"))
+    await deployment.emit(
+        ev.SessionRented(
+            1,
+            rental.session_id,
+            rental.provider,
+            rental.price,
+            None if session is None else session.expires_at,
+            since=rental.requested_at,
+        )
+    )

@@ -22,6 +22,7 @@ from gdl.journal.store import Journal
 from gdl.orchestrator.api.read_only import changing
 from gdl.orchestrator.api.session_ids import refuse_over
 from gdl.orchestrator.api.views import PublicRow, SessionRow, ShellCommand
+from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.endpoint.unpublish import LIMIT_S, unpublish
 from gdl.orchestrator.leasing.markets import Markets
 from gdl.orchestrator.machine import guard
@@ -144,14 +145,20 @@ class RentedSessions:
         if over and (not row.session.error or await self._lookup.released(row.session)):
             return row
         active = self._registry.with_session(row.session.backend, row.session.id)
-        finished = None if active is None else await self._registry.end(active)
-        # An attached deployment only closes its tunnel when it is cancelled.
-        if finished is None or finished.billing not in (Billing.NONE, Billing.RELEASED):
+        if active is None or not await self._ended_with(active):
             await self._release(row.session, tell)
         for tunnel in await self._tunnels.rows():
             if tunnel.session_id == row.session.id:
                 await self._tunnels.stop(tunnel)
         return await self._released(row)
+
+    async def _ended_with(self, deployment: Deployment) -> bool:
+        """Whether a deployment of this process has ended its machine with itself. One that was told
+        to leave it, or is attached and has failed, has only closed its tunnel."""
+        finished = await self._registry.end(deployment)
+        left = finished.outcome == "serving"
+        left = left or (deployment.spec.attached and finished.outcome != "released")
+        return finished.billing in (Billing.NONE, Billing.RELEASED) and not left
 
     @changing("destroy")
     async def confirm_gone(self, ident: str) -> SessionRow:
