@@ -167,17 +167,6 @@ def test_attach_ends_by_keeping_what_was_serving(start: Start) -> None:
     assert run.calls == ["attach sess-1", "deploy", "keep", "aclose"]
 
 
-def test_what_attach_has_not_reached_is_not_said_to_serve(start: Start) -> None:
-    run = start("stuck", "attach", "sess-1")
-    run.until("INSTALLING")
-    run.send(signal.SIGINT)
-    run.until("leaving the machine as it is: it has not been reached yet")
-    run.send(signal.SIGINT)
-    run.until("it was not reached, and may not serve; the machine keeps billing")
-    assert run.end() == 0
-    assert "keeps serving" not in run.told
-
-
 def test_a_reader_that_leaves_ends_it_quietly_and_still_releases(start: Start) -> None:
     run = start("hold", "deploy", "m", "--json")
     run.process.stdout.readline()  # type: ignore[union-attr]

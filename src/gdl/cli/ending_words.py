@@ -26,9 +26,9 @@ def releasing(state: DeploymentState) -> str:
     return f"releasing the machine {_BILLING}"
 
 
-def keeping(state: DeploymentState) -> str:
-    """It is left as it is, whether or not it was reached yet."""
-    serves = state.phase is Phase.SERVING
+def keeping(state: DeploymentState, *, reached: bool) -> str:
+    """It is left as it is. reached: whether it was seen by this process that it serves."""
+    serves = reached and state.phase is Phase.SERVING
     goes_on = "keeps serving" if serves else "stays as it is"
     if state.billing not in (Billing.NONE, Billing.RELEASED):
         goes_on += " and billing" if serves else ", and keeps billing"

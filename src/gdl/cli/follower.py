@@ -43,9 +43,7 @@ class _Command(Enum):
 _WORDS = {
     _Command.CANCEL: ending_words.cancelling,
     _Command.RELEASE: ending_words.releasing,
-    _Command.KEEP: ending_words.keeping,
 }
-_NOT_REACHED = "leaving the machine as it is: it has not been reached yet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,8 +245,9 @@ class Follower:
             say("holding the tunnel open; press Ctrl-C to end")
             return
         self._wanted = wanted
-        untold = wanted is _Command.KEEP and not self._reached
-        say(_NOT_REACHED if untold else _WORDS[wanted](self._state))
+        words = _WORDS.get(wanted)
+        kept = ending_words.keeping(self._state, reached=self._reached)
+        say(kept if words is None else words(self._state))
         if self._id is not None:
             self._issue(self._id, wanted)
 
