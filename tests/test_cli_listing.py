@@ -82,7 +82,7 @@ def test_offers_are_aligned_and_the_excluded_last(
     head, *rows = out.splitlines()
     assert err == ""
     assert [row.split()[0] for row in rows] == ["$0.300/h", "$0.500/h", "$2.000/h"]
-    assert rows[2].endswith("- over $1.00/h")
+    assert rows[2].endswith("- over $1.000/h")
     assert head.index("MACHINE") == rows[0].index("1x RTX 4090 24 GB")
     # Two wide characters take four columns: the row is two characters shorter.
     assert head.index("OFFER") == rows[0].index("cheap") == rows[1].index("evil") + 2
@@ -174,7 +174,7 @@ def test_no_suitable_offer_is_3_in_the_domains_words(
     assert objects(out)[-1]["kind"] == "no_suitable_offer"
     assert err.splitlines() == [
         "error: no suitable offers (3 excluded: 3 too expensive)",
-        "hint: raise the price ceiling to $0.30/h",
+        "hint: raise the price ceiling to $0.300/h",
     ]
 
 

@@ -279,7 +279,7 @@ async def test_no_suitable_offer_says_what_would_help(sim: Simulation) -> None:
     async with market(sim) as (orchestrator, _):
         events = await deployed(orchestrator, spec(query=OfferQuery(max_price=0.05)))
         end = last(events)
-        assert end.kind == "no_suitable_offer" and "raise the price ceiling to $0.10/h" in str(
+        assert end.kind == "no_suitable_offer" and "raise the price ceiling to $0.100/h" in str(
             end.hint
         )
         assert phases(events)[-1] is Phase.FAILED

@@ -57,7 +57,7 @@ def test_each_wish_excludes_with_its_own_words() -> None:
     query = OfferQuery(gpu="rtx-4090", max_price=0.3, min_vram_gb=24, gpu_count=1)
     assert reasons(offer("gpu", 0.1), query=query) == {"gpu": "not a rtx-4090"}
     dear = offer("dear", 0.4, gpu_name="RTX 4090")
-    assert reasons(dear, query=query) == {"dear": "over $0.30/h"}
+    assert reasons(dear, query=query) == {"dear": "over $0.300/h"}
     small = offer("small", 0.1, gpu_name="RTX 4090", vram_gb=12)
     assert reasons(small, query=query) == {"small": "12 of 24 GB VRAM"}
 
@@ -143,7 +143,7 @@ def test_when_nothing_suits_the_hint_says_what_would_help() -> None:
     assert message == (
         "no suitable offers (2 excluded: 1 from excluded providers, 1 too expensive)"
     )
-    assert "raise the price ceiling to $0.25/h" in hint and "include provider vastai" in hint
+    assert "raise the price ceiling to $0.250/h" in hint and "include provider vastai" in hint
 
 
 def test_an_offer_that_is_not_listed_is_named() -> None:

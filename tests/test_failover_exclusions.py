@@ -165,7 +165,7 @@ async def test_all_excluded_is_counted_by_cause_with_what_would_help(
         )
     assert "2 stale" in str(end.error) and "vastai after SSH errors on 1 host" in str(end.error)
     assert "no suitable offers (5 excluded" in str(end.error)
-    assert "raise the price ceiling to $9.00/h" in str(end.hint)
+    assert "raise the price ceiling to $9.000/h" in str(end.hint)
     assert "include provider vastai (`--include-provider vastai`, or u)" in str(end.hint)
 
 

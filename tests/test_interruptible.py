@@ -67,7 +67,7 @@ def test_the_two_kinds_are_never_taken_for_each_other() -> None:
         "no suitable offers: no interruptible machine is listed",
         "omit --interruptible",
     )
-    assert reasons["dear"] == "costs more than your bid of $0.50/h"
+    assert reasons["dear"] == "costs more than your bid of $0.500/h"
     assert round(wanted[0].offer.price_per_hour, 4) == 0.23
     # Somebody else's market, that takes no bids.
     other = replace(machine("shop"), terms=None)

@@ -69,7 +69,7 @@ def finished(outcome: str, billing: Billing, error: str = "") -> ev.DeploymentFi
     [
         (ev.ChoiceAwaited(1), "failed", "it waits for your choice"),
         (ev.StopAnnounced(1, NOW, "the limit is near"), "about_to_stop", "the limit is near"),
-        (ev.PriceRaised(1, "s-1", 0.4, 0.6, NOW), "price_rise", "$0.60/h instead of $0.40/h"),
+        (ev.PriceRaised(1, "s-1", 0.4, 0.6, NOW), "price_rise", "$0.600/h instead of $0.400/h"),
         (ev.BalanceLow("vastai", 0.2, 1800.0), "balance_low", "$0.20 left, for 30 minutes"),
         (finished("released", Billing.RELEASED), "stopped", "it was released"),
         (finished("released", Billing.RELEASED, "spent"), "stopped", "spent"),

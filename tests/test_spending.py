@@ -162,7 +162,7 @@ def test_it_is_shown_as_a_table(scripted: Scripted, capsys: pytest.CaptureFixtur
         "2026-11-28  vastai   $1.20    $1.32      +$0.12",
         "2026-11-27  shopper  $0.40        -           -",
         "$1.60 in all, by our own clock; marketplaces report $1.32, perhaps not all yet",
-        "$1.20 of $5.00 today, $0.40/h now (spending.per_day)",
+        "$1.20 of $5.00 today, $0.400/h now (spending.per_day)",
         "vastai has $3.10 left",
         "Days are in local time (CET, UTC+01:00)",
     ]

@@ -627,7 +627,7 @@ async def test_spending_is_shown_by_day_and_by_month_from_anywhere() -> None:
         await pilot.press("f8")
         await until(pilot, lambda: "2026-01-02" in screen_text(app))
         text = screen_text(app)
-        assert "$4.20 of $5.00 today, $0.40/h now" in text
+        assert "$4.20 of $5.00 today, $0.400/h now" in text
         assert "vastai" in text and "+$0.12" in text and "runpod did not report" in text
         assert "Days are in local time (CET, UTC+01:00)" in text
         await pilot.press("m")

@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 from textual.widgets import OptionList
 
+from gdl.domain import events as ev
+from gdl.domain.health import Condition
 from gdl.domain.offers import OfferQuery
+from gdl.domain.phase import Billing, Phase
 from gdl.settings import Settings
 from gdl.tui.app import GdlApp
 from gdl.tui.remembered import Remembered
@@ -117,12 +120,28 @@ def test_what_is_kept_beside_the_other_stays(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["ui.json"]
 
 
+def _dead(orchestrator: ScriptedOrchestrator, ident: str) -> None:
+    to_serving(orchestrator, ident)
+    orchestrator.push(ident, 500, ev.HealthChanged(1, Condition.DEAD, "no answer"))
+
+
+def _in_doubt(orchestrator: ScriptedOrchestrator, ident: str) -> None:
+    """It was to be released, and that is not proven."""
+    to_serving(orchestrator, ident)
+    orchestrator.push(ident, 500, ev.PhaseChanged(1, Phase.STOPPING))
+    orchestrator.push(ident, 501, ev.BillingChanged(1, Billing.UNKNOWN, "s-1"))
+    done = ev.DeploymentFinished("released", None, "m", "s-1", Billing.UNKNOWN, ())
+    orchestrator.push(ident, 502, done)
+
+
 @pytest.mark.parametrize(
     ("script", "title"),
     [
         (to_installing, "gdl-tui – smollm2-135m: installing vLLM, $0.131/h"),
         (to_serving, "gdl-tui – serving smollm2-135m, $0.131/h"),
         (to_failed, "gdl-tui – failed: smollm2-135m"),
+        (_dead, "gdl-tui – dead: smollm2-135m, $0.131/h"),
+        (_in_doubt, "gdl-tui – done: smollm2-135m, $0.131/h"),
     ],
 )
 async def test_the_title_says_what_goes_on(script: object, title: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import field
 from datetime import datetime
 
 from gdl.domain.lazy_dataclass import dataclass
-from gdl.domain.money import dollars
+from gdl.domain.money import hourly
 from gdl.domain.offers import UNTOLD, Exclusion, Offer, OfferQuery
 
 Against = tuple[str, str, str, datetime | None]
@@ -56,7 +56,7 @@ class Judge:
         self._hours = hours
         self._pinned = query.pinned
         self._by_machine_type: dict[tuple[str, str, int, float], Against | None] = {}
-        self._too_dear: Against = ("price", f"over {dollars(query.max_price or 0)}/h", "", None)
+        self._too_dear: Against = ("price", f"over {hourly(query.max_price or 0)}", "", None)
         volume = query.volume
         where = f"{volume.backend}, {volume.place}" if volume and volume.place else "elsewhere"
         self._cannot_mount: Against = (
@@ -65,7 +65,7 @@ class Judge:
             "cannot mount the volume",
             None,
         )
-        words = f"costs more than your bid of {dollars(query.bid or 0)}/h"
+        words = f"costs more than your bid of {hourly(query.bid or 0)}"
         self._over_bid: Against = ("price", words, "over the bid", None)
 
     def whom(self, offer: Offer) -> Against | None:

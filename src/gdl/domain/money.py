@@ -94,3 +94,18 @@ def dollars(amount: float) -> str:
     if amount >= _CENTS_FROM or amount == 0:
         return f"${amount:.2f}"
     return f"${amount:#.2g}" if amount >= _LEAST else f"<${_LEAST}"
+
+
+def price(per_hour: float) -> str:
+    """Dollars an hour, where a heading says "an hour": "$0.131", "$12.50", "$0.0035", "free"."""
+    if per_hour <= 0:
+        return "free"
+    if per_hour >= 100:
+        return f"${per_hour:.0f}"
+    return f"${per_hour:.3f}" if 0.01 <= per_hour < 10 else dollars(per_hour)
+
+
+def hourly(per_hour: float) -> str:
+    """The same where nothing else says it: "$0.131/h", "free". A price is told in no other way: two
+    that are the same look the same."""
+    return f"{price(per_hour)}/h" if per_hour > 0 else "free"

@@ -8,7 +8,7 @@ from enum import StrEnum
 from gdl.domain import events as ev
 from gdl.domain.deployment import DeploymentState
 from gdl.domain.lazy_dataclass import dataclass
-from gdl.domain.money import dollars
+from gdl.domain.money import dollars, hourly
 from gdl.domain.phase import Billing, Phase
 from gdl.domain.text import one_line
 
@@ -74,8 +74,7 @@ def notice_of(state: DeploymentState, recorded: ev.Recorded) -> Notice | None:
                 state,
                 recorded,
                 NoticeKind.PRICE_RISE,
-                f"its host asks for {dollars(new)}/h instead of {dollars(old)}/h; nothing was"
-                " agreed to",
+                f"its host asks for {hourly(new)} instead of {hourly(old)}; nothing was agreed to",
                 ends_at=event.begins_at,
                 new_price=new,
             )
@@ -94,7 +93,7 @@ def _serves(state: DeploymentState) -> str:
     attempt = state.attempt
     if attempt is None or not attempt.gpu_name:
         return "it serves"
-    price = f" at {dollars(attempt.price_per_hour)}/h" if attempt.price_per_hour else ""
+    price = f" at {hourly(attempt.price_per_hour)}" if attempt.price_per_hour else ""
     return f"it serves on {max(attempt.gpu_count, 1)}x {attempt.gpu_name}{price}"
 
 
@@ -106,9 +105,13 @@ def _end(
     failed = event.outcome == "failed"
     if not failed and event.session_id is None:
         return None
-    words = event.error or ("it failed" if failed else f"it was {event.outcome}")
+    over = "released" if event.billing is Billing.RELEASED else "ended"
+    how = over if event.outcome == "released" else event.outcome
+    words = event.error or ("it failed" if failed else f"it was {how}")
     if event.billing is Billing.UNKNOWN:
         words += "; a machine may still be billing"
+    elif event.billing is Billing.ACTIVE:
+        words += "; the machine keeps billing"
     kind = NoticeKind.FAILED if failed else NoticeKind.STOPPED
     return _notice(state, recorded, kind, words)
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from gdl.domain.clock import time_of_day
 from gdl.domain.judging import Against, Exclusions, Judge
-from gdl.domain.money import dollars
+from gdl.domain.money import hourly
 from gdl.domain.offers import Offer, OfferCost, OfferQuery, RankedOffer, Verdict
 from gdl.domain.requirements.allocation import Allocation
 from gdl.domain.requirements.gpus import memory_gb
@@ -299,7 +299,7 @@ def _what_helps(rows: list[RankedOffer]) -> str:
     providers = sorted({r.offer.provider for r in shut_out if r.exclusion == "provider"})
     hints = []
     if too_dear:
-        hints.append(f"raise the price ceiling to {dollars(_up_to_a_cent(min(too_dear)))}/h")
+        hints.append(f"raise the price ceiling to {hourly(_up_to_a_cent(min(too_dear)))}")
     if providers:
         names = " ".join(f"--include-provider {name}" for name in providers)
         hints.append(f"include provider {', '.join(providers)} (`{names}`, or u)")

@@ -14,6 +14,7 @@ from gdl.domain.fleet_spec import FleetSpec
 from gdl.domain.host import HostFacts
 from gdl.domain.launch import Launch
 from gdl.domain.lazy_dataclass import dataclass
+from gdl.domain.money import hourly
 from gdl.domain.remedies import RemedyKind
 from gdl.domain.requirements import gpus
 from gdl.domain.spec import DeploymentSpec
@@ -68,7 +69,7 @@ class Running:
         """What it is, in one line of a comment."""
         engine = f"{self.launch.engine} {self.launch.version}"
         what = f"{one_line(self.served_name, 100)} on {self.machine}, {engine}"
-        cost = f", ${self.price:.3f}/h" if self.price else ""
+        cost = f", {hourly(self.price)}" if self.price else ""
         kind = "deployment"
         if self.fleet is not None:
             kind, what = "fleet", f"{self.replicas} replicas, each {what}"

@@ -1,22 +1,10 @@
-"""Prices. Amounts are `gdl.domain.money.dollars`."""
+"""Prices beside others. Amounts are `gdl.domain.money.dollars`."""
 
 from __future__ import annotations
 
 from gdl.domain.money import dollars
-
-
-def price(per_hour: float) -> str:
-    """Dollars an hour, where a heading says "an hour": "$0.131", "$12.50", "$0.0035", "free"."""
-    if per_hour <= 0:
-        return "free"
-    if per_hour >= 100:
-        return f"${per_hour:.0f}"
-    return f"${per_hour:.3f}" if 0.01 <= per_hour < 10 else dollars(per_hour)
-
-
-def hourly(per_hour: float) -> str:
-    """The same where nothing else says it: "$0.131/h", "free"."""
-    return f"{price(per_hour)}/h" if per_hour > 0 else "free"
+from gdl.domain.money import hourly as hourly
+from gdl.domain.money import price as price
 
 
 def in_cell(amount: float) -> str:

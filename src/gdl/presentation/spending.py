@@ -30,7 +30,7 @@ def signed(amount: float | None) -> str:
 
 def cap_line(cap: Cap) -> str:
     """ "$1.20 of $5.00 today, $0.40/h now"."""
-    rate = f", {dollars(cap.per_hour)}/h now" if cap.per_hour > 0 else ""
+    rate = f", {hourly(cap.per_hour)} now" if cap.per_hour > 0 else ""
     return f"{dollars(cap.spent)} of {dollars(cap.limit)} {_NOW[cap.period]}{rate}"
 
 

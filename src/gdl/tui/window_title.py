@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gdl.domain.health import Condition
 from gdl.domain.phase import Phase
+from gdl.presentation.endings import outcome_words
 from gdl.presentation.lines import plain
 from gdl.presentation.money import hourly
 from gdl.tui.widgets.phase_rail import phase_words
@@ -18,7 +20,7 @@ NAME = "gdl-tui"
 
 
 def window_title(store: Store, now: datetime) -> str:
-    """ "gdl-tui – serving qwen3-8b, $0.21/h": the deployment in front, and what all that is rented
+    """ "gdl-tui – serving qwen3-8b, $0.210/h": the deployment in front, and what all that is rented
     costs."""
     told = []
     if (followed := store.followed) is not None:
@@ -36,9 +38,14 @@ def _state(followed: Followed) -> str:
     model = plain(state.served_name or (spec.model if spec else ""), 60)
     finished = state.finished
     if finished is not None and finished.outcome != "serving":
-        return f"{finished.outcome}: {model}"
+        return f"{outcome_words(finished.outcome, state.billing)}: {model}"
     if followed.failed:
         return f"failed: {model}"
+    if finished is not None and not finished.reached:
+        return f"left: {model}"
     if state.phase is Phase.SERVING or finished is not None:
+        health = state.health if finished is None else None
+        if health is not None and health.condition is not Condition.HEALTHY:
+            return f"{health.condition.value}: {model}"
         return f"serving {model}"
     return f"{model}: {plain(phase_words(state.phase, state), 60)}"

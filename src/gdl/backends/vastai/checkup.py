@@ -9,7 +9,7 @@ from gdl.backends.vastai.billing import Billing
 from gdl.backends.vastai.search import OfferSearch
 from gdl.domain.errors import GdlError
 from gdl.domain.findings import Finding
-from gdl.domain.money import dollars
+from gdl.domain.money import hourly
 from gdl.domain.text import one_line
 
 
@@ -32,5 +32,5 @@ async def _searched(search: OfferSearch) -> Finding:
         return Finding("offers", "fail", error.message, error.hint)
     if page.offers:
         cheapest = min(offer.price_per_hour for offer in page.offers)
-        return Finding("offers", "ok", f"there are offers, from {dollars(cheapest)}/h")
+        return Finding("offers", "ok", f"there are offers, from {hourly(cheapest)}")
     return Finding("offers", "warn", "Vast.ai lists no offers", "try again later")

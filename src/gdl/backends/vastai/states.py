@@ -9,7 +9,7 @@ destroyed instance costs nothing.
 from __future__ import annotations
 
 from gdl.domain.lazy_dataclass import dataclass
-from gdl.domain.money import dollars
+from gdl.domain.money import hourly
 from gdl.domain.session import SessionStatus
 
 _BROKEN_START = ("oci runtime create failed", "failed to create shim task")
@@ -85,4 +85,4 @@ def _stopped(error: str, price: float | None, *, outbid: bool = False) -> Meanin
 
 
 def _costs(price: float | None, words: str) -> str:
-    return words if price is None else f"{words} ({dollars(price)}/h)"
+    return words if price is None else f"{words} ({hourly(price)})"

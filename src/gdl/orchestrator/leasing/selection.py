@@ -9,7 +9,6 @@ from datetime import datetime
 
 from gdl.domain import events as ev
 from gdl.domain.errors import ConfirmedOfferGone, NoSuitableOffer
-from gdl.domain.money import dollars
 from gdl.domain.offers import Exclusion, Offer, OfferQuery, RankedOffer, dearer
 from gdl.domain.ranking import why_none
 from gdl.journal.store import Journal
@@ -194,7 +193,7 @@ class OfferSelection:
         ceiling = deployment.spec.query.max_price
         if ceiling is not None and now > ceiling:
             raise NoSuitableOffer(
-                f"{failed.id} costs {hourly(now)} now, over {dollars(ceiling)}/h", _NEXT
+                f"{failed.id} costs {hourly(now)} now, over {hourly(ceiling)}", _NEXT
             )
         if dearer(now, before):
             raise NoSuitableOffer(
