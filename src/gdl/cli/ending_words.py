@@ -26,7 +26,7 @@ def releasing(state: DeploymentState) -> str:
     return f"releasing the machine {_BILLING}"
 
 
-def keeping(state: DeploymentState, *, reached: bool) -> str:
+def keeping(state: DeploymentState, *, reached: bool = True) -> str:
     """It is left as it is. reached: whether it was seen by this process that it serves."""
     serves = reached and state.phase is Phase.SERVING
     goes_on = "keeps serving" if serves else "stays as it is"
