@@ -141,7 +141,7 @@ def _in_doubt(orchestrator: ScriptedOrchestrator, ident: str) -> None:
         (to_serving, "gdl-tui – serving smollm2-135m, $0.131/h"),
         (to_failed, "gdl-tui – failed: smollm2-135m"),
         (_dead, "gdl-tui – dead: smollm2-135m, $0.131/h"),
-        (_in_doubt, "gdl-tui – done: smollm2-135m, $0.131/h"),
+        (_in_doubt, "gdl-tui – done: smollm2-135m, may be billing $0.131/h"),
     ],
 )
 async def test_the_title_says_what_goes_on(script: object, title: str) -> None:

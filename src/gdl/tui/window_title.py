@@ -27,8 +27,10 @@ def window_title(store: Store, now: datetime) -> str:
         told.append(_state(followed))
     if bills := store.bills(now):
         per_hour = hourly(sum(bill.price_per_hour for bill in bills))
-        sure = all(bill.certain for bill in bills)
-        told.append(per_hour if sure and followed is not None else f"billing {per_hour}")
+        if not all(bill.certain for bill in bills):
+            told.append(f"may be billing {per_hour}")
+        else:
+            told.append(per_hour if followed is not None else f"billing {per_hour}")
     return f"{NAME} – {', '.join(told)}" if told else NAME
 
 
