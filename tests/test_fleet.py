@@ -4,7 +4,7 @@ nothing stays rented, and nobody rents a machine twice."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from gdl.domain import events as ev
 from gdl.domain import fleet_events as fe
 from gdl.domain.decisions import AfterServing
 from gdl.domain.errors import BackendRefused, BackendUnreachable, DeployError, GdlError, UsageError
-from gdl.domain.events import Noted
+from gdl.domain.events import Event, Noted
 from gdl.domain.fleet_orders import Change, End, FleetOrder, Scale
 from gdl.domain.health import Condition, HealthSample
 from gdl.domain.phase import Billing
@@ -534,6 +534,36 @@ async def test_one_that_is_waited_for_is_kept_or_released_with_the_others(
         assert end.outcome == ("serving" if keep else "released"), end.error
         assert end.billing is (Billing.ACTIVE if keep else Billing.RELEASED)
         assert len(there.rented) == (2 if keep else 0)
+
+
+async def test_what_is_being_kept_is_released_when_that_is_ordered_and_grows_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resuming, "_AGAIN_S", (1.0, 1.0))
+    there = market()
+    ident = await kept(tmp_path, there)
+    answer, back = there.sessions, asyncio.Event()
+
+    async def away() -> Sequence[Session]:
+        if not back.is_set():
+            raise BackendUnreachable("nothing answers", "try again later")
+        return await answer()
+
+    def ends(keep: bool) -> Callable[[Event], bool]:
+        return lambda e: isinstance(e, fe.FleetEnding) and e.order > 0 and e.keep is keep
+
+    async with fleet_orchestrator(tmp_path, there, attempt=Reopened) as orchestrator:
+        monkeypatch.setattr(there, "sessions", away)
+        await orchestrator.fleets.resume(ident)
+        await orchestrator.fleets.order(ident, End(keep=True))
+        await until(orchestrator, ident, ends(True))
+        with pytest.raises(UsageError, match="is ending"):
+            await orchestrator.fleets.order(ident, Scale(3))
+        await orchestrator.fleets.order(ident, End())
+        await until(orchestrator, ident, ends(False))
+        back.set()
+        end = last(await told(orchestrator, ident))
+        assert (end.outcome, end.billing, len(there.rented)) == ("released", Billing.RELEASED, 0)
 
 
 async def test_what_served_is_kept_while_it_is_gone_on_with(

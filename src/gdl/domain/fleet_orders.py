@@ -72,3 +72,8 @@ def name_of(order: FleetOrder) -> str:
 
 def _or(given: T | None, otherwise: T | None) -> T | None:
     return otherwise if given is None else given
+
+
+def releases(order: FleetOrder) -> bool:
+    """Whether it ends the fleet, and its machines with it."""
+    return isinstance(order, End) and not order.keep

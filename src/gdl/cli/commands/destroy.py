@@ -115,6 +115,9 @@ async def _destroy_fleet(session: Session, ident: str, said: Consent) -> int:
         say(f"releasing {plain(view.id)} ...")
         await fleets.order(view.id, End())
         view = await fleets.ended(view.id)
+        if view.resumable:  # it was just being left, and did not hear of that any more
+            await fleets.order(view.id, End())
+            view = await fleets.ended(view.id)
     if view.doubts:
         raise ReleaseUnconfirmed(
             f"the end of {', '.join(view.doubts)} is not proven: it may still be billing",

@@ -93,3 +93,10 @@ def why_out(
 
 def explained(error: GdlError) -> str:
     return f"{error.message}; {error.hint}" if error.hint else error.message
+
+
+def of_no_use(why: str) -> GdlError:
+    """As which a replica fails that gets no requests. why: as its verdict says."""
+    return VerificationError(
+        f"a replica gets no requests: {why}", "its own events say how it was started"
+    )

@@ -10,15 +10,16 @@ from pathlib import Path
 
 from gdl.domain import fleet_events as fe
 from gdl.domain.benchmark import BenchReport
-from gdl.domain.errors import DeployError, GdlError, ReleaseUnconfirmed, VerificationError, of_kind
+from gdl.domain.errors import DeployError, GdlError, ReleaseUnconfirmed, of_kind
 from gdl.domain.event import Event
 from gdl.domain.fleet import FleetState, Replica
 from gdl.domain.fleet_matching import next_step
-from gdl.domain.fleet_orders import Change, End, FleetOrder, Scale
+from gdl.domain.fleet_orders import Change, End, FleetOrder, Scale, releases
 from gdl.domain.phase import Billing
 from gdl.journal import fleets
 from gdl.journal.store import Journal
 from gdl.orchestrator.deployment.siblings import Siblings
+from gdl.orchestrator.fleet.admission import of_no_use
 from gdl.orchestrator.fleet.channel import FleetChannel
 from gdl.orchestrator.fleet.replacing import Replacing
 from gdl.orchestrator.fleet.replicas import ENDS, Replicas
@@ -122,7 +123,7 @@ class FleetTask:
             if replica.refused and not replica.leaving:
                 await self._channel.emit(fe.ReplicaLeaving(replica.id, replica.refused))
                 self._siblings.refused(replica.id, replica.refused, self._channel.clock())
-                self._failed(_of_no_use(replica.refused))
+                self._failed(of_no_use(replica.refused))
             if replica.leaving or replica.refused:
                 self._replicas.release(replica, drain=not replica.refused)
         if self.state.ending is None:
@@ -144,6 +145,8 @@ class FleetTask:
     async def _take_order(self, number: int, order: FleetOrder) -> None:
         state = self.state
         assert state.spec is not None
+        if state.ending is not None and not releases(order):
+            return  # what was to be released is not kept, and nothing grows any more
         match order:
             case Scale():
                 await self._channel.emit(fe.FleetScaled(order.replicas, number))
@@ -291,7 +294,6 @@ class FleetTask:
 
     async def _end(self) -> None:
         """Everything is released, or kept where that was asked for; and the last word."""
-        keep = self.state.ending is not None and self.state.ending.keep
         if self._after_task is not None:
             self._after_task.cancel()
             await asyncio.gather(self._after_task, return_exceptions=True)
@@ -300,6 +302,8 @@ class FleetTask:
             await self._channel.emit(fe.FleetEnding(False, why))
         try:
             while self.state.live or self._replicas.busy:
+                await self._take_orders()  # what was to be kept may be to be released now
+                keep = self.state.ending is not None and self.state.ending.keep
                 ended = await self._replicas.look()
                 self._kept |= {end.replica for end in ended if end.outcome == "serving"}
                 for replica in self.state.live:
@@ -315,6 +319,7 @@ class FleetTask:
         if keep and replica.counts and self._replicas.keep(replica):
             self._kept.add(replica.id)
             return
+        self._kept.discard(replica.id)
         if not replica.leaving:
             await self._channel.emit(fe.ReplicaLeaving(replica.id, ENDS))
         self._replicas.release(replica, drain=False)
@@ -341,9 +346,3 @@ class FleetTask:
             None if error is None else error.hint,
             "" if error is None else error.kind,
         )
-
-
-def _of_no_use(why: str) -> GdlError:
-    return VerificationError(
-        f"a replica gets no requests: {why}", "its own events say how it was started"
-    )

@@ -227,6 +227,8 @@ class FleetRegistry:
                     f"no gdl-tui is running {row.id}", f"`gdl-tui resume {row.id}` continues it"
                 )
             await self.resume(row.id)
+        elif not isinstance(what, End) and (await self._lookup.state(row.id)).ending is not None:
+            raise UsageError(f"fleet {row.id} is ending", "deploy another one")
         await fleets.order(self._journal, row.id, what, self._clock())
         return row.id
 
