@@ -29,7 +29,8 @@ from gdl.tui.consequences import (
     of_releasing,
 )
 from gdl.tui.screens.dialogs import Confirm, QuitDialog
-from gdl.tui.store import Bill
+from gdl.tui.store import Bill, Followed
+from gdl.tui.widgets.failure import PanelSize, failure
 from test_tui_fleet import fleet, replica
 from tui_pilot import SIZE, caught_up, ended, loaded, screen_text, show, shows, until
 from tui_support import (
@@ -194,6 +195,46 @@ def test_quitting_while_something_runs(
     assert said in quitting(states, can_leave=can_leave)
 
 
+# Of an attempt that has failed
+
+
+def followed(spec: DeploymentSpec, *after: Event) -> Followed:
+    """One whose first machine fails, in the terminal UI's store."""
+    orchestrator = ScriptedOrchestrator()
+    ident = orchestrator.begin(spec)
+    failed = ev.AttemptFailed(1, Phase.CONNECTING, "ssh", "no answer", "try on")
+    over = ev.PhaseChanged(1, Phase.FAILED)
+    orchestrator.push(ident, 1, *renting(), *rented(), *after, failed, over)
+    one = Followed(DeploymentState(ident))
+    for recorded in orchestrator.recorded(ident):
+        one.fold(recorded)
+    return one
+
+
+SEVERAL = replace(SPEC, max_attempts=3, ask_on_failure=True)
+ASKED = ev.ChoiceAwaited(1, None, "")
+AUTOMATIC, WAITS = "The next offer is tried automatically", "It waits for your choice, once this"
+
+
+@pytest.mark.parametrize(
+    ("spec", "after", "said"),
+    [
+        (SEVERAL, (), AUTOMATIC),
+        (replace(SEVERAL, max_attempts=1), (), WAITS),
+        (replace(SEVERAL, max_attempts=1, ask_on_failure=False), (), "It ends, once this"),
+        (SEVERAL, (ev.AutoFailoverSet(False),), WAITS),
+        (SEVERAL, (ASKED, ev.ChoiceMade(1, "next")), "It goes on as you chose"),
+        (SEVERAL, (ASKED, ev.ChoiceMade(1, "")), AUTOMATIC),
+        (SEVERAL, (ASKED, ev.ChoiceMade(1, "fix")), AUTOMATIC),
+    ],
+)
+def test_what_follows_a_failure_is_what_will(
+    spec: DeploymentSpec, after: tuple[Event, ...], said: str
+) -> None:
+    told = failure(followed(spec, *after), PanelSize(100, 4)).plain
+    assert said in told and told.count("once this machine is released") == (said != AUTOMATIC)
+
+
 # On the screen
 
 
@@ -225,6 +266,31 @@ async def test_what_a_session_costs_goes_on_while_it_is_asked_about() -> None:
         await until(pilot, shows(app, "$0.289/h, $3.03 so far"))
 
 
+@pytest.mark.parametrize("away", [{}, {"runpod": "HTTP 503"}])
+async def test_nothing_is_said_to_be_rented_only_by_those_who_know(away: dict[str, str]) -> None:
+    orchestrator = ScriptedOrchestrator()
+    orchestrator.away = away
+    app, _ = make_app(orchestrator)
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        await pilot.press("4")
+        await until(pilot, shows(app, "Nothing is rented"))
+        assert ("runpod did not tell" in screen_text(app)) == bool(away)
+
+
+async def test_who_may_change_nothing_is_offered_no_keys_that_would() -> None:
+    orchestrator = ScriptedOrchestrator()
+    row = session_row("s-1", ours=True)
+    orchestrator.rows = [replace(row, public="https://a.example/v1", doubt="not proven")]
+    app, _ = make_app(orchestrator, read_only=True)
+    async with app.run_test(size=(160, 30)) as pilot:
+        await loaded(pilot)
+        await pilot.press("4")
+        await until(pilot, shows(app, "is public"))
+        text = screen_text(app)
+        assert "P to end that" not in text and "D to ask again" not in text
+
+
 class Slow(ScriptedDeployments):
     """What is decided is done once that is allowed."""
 
@@ -237,8 +303,10 @@ class Slow(ScriptedDeployments):
 
     async def wait(self, deployment_id: str) -> DeploymentFinished:
         await self.allowed.wait()
-        billing = self._o.states[deployment_id].billing
-        return DeploymentFinished("serving", None, "m", "s-1", billing, ())
+        state = self._o.states[deployment_id]
+        kept = state.phase is Phase.SERVING
+        outcome, billing = ("serving", state.billing) if kept else ("released", Billing.RELEASED)
+        return DeploymentFinished(outcome, None, "m", "s-1", billing, ())
 
 
 async def test_all_are_told_before_one_is_waited_for() -> None:

@@ -50,11 +50,11 @@ async def _wanted(context: AppContext, row: ResumableDeployment) -> bool:
         ("Session", plain(row.session_id or "not known yet")),
         ("It was", str(row.phase)),
     ]
+    bills = ", and may be billing" if row.price_per_hour > 0 else ""
     dialog = Confirm(
         "Continue the deployment that was interrupted?",
         fields,
-        "Otherwise it stays as it is, and may be billing: use 4 Sessions to attach to it or "
-        "end it.",
+        f"Otherwise it stays as it is{bills}: use 4 Sessions to attach to it or end it.",
         "Continue",
     )
     return await context.ask(dialog) is True

@@ -40,7 +40,7 @@ async def refuse_server(deployment: Deployment, link: Link, earlier: EarlierServ
     if earlier is not None and earlier.running:
         raise DeployError(
             f"an earlier deployment still serves on this machine (pid {earlier.job.pid})",
-            "`gdl-tui sessions` shows it; attach to it or destroy it first",
+            "`gdl-tui sessions` shows it where it was deployed; attach to it or destroy it there",
         )
     if earlier is None or not earlier.survivors:
         return False

@@ -192,26 +192,32 @@ class SessionsScreen(GdlScreen):
             return Text("Asking for sessions…")
         kept = [plain(volume_line(v.volume, v.used_by), 120) for v in self._volumes]
         if not store.sessions:
-            return Text("\n".join(["Nothing is rented. 1 shows the offers.", *kept]))
+            away = self.context.orchestrator.sessions.away
+            return Text("\n".join([rows_of.nothing_rented(away), *kept]))
         notes = []
         unknown = [r for r in store.sessions if not r.ours and not r.ended]
         if unknown:
             notes.append(
                 f"! {plural(len(unknown), 'machine')} not known here: rented elsewhere, or its"
-                " key is lost. It can only be destroyed."
+                f" key is lost.{self._key(' It can only be destroyed.')}"
             )
         for row in store.sessions:
             if row.doubt:
                 notes.append(
                     f"! {plain(row.session.id, 40)} may still be billing:"
-                    f" {plain(row.doubt, 200)} · D to ask again or settle it"
+                    f" {plain(row.doubt, 200)}{self._key(' · D to ask again or settle it')}"
                 )
             if row.guard:
                 notes.append(f"  {plain(row.session.id, 40)}: {plain(row.guard, 200)}")
             if row.public is not None:
                 at = rows_of.public_at(row.public)
-                notes.append(f"! {plain(row.session.id, 40)} is public: {at} · P to end that")
+                end = self._key(" · P to end that")
+                notes.append(f"! {plain(row.session.id, 40)} is public: {at}{end}")
         return Text("\n".join(notes), "bold").append("\n".join(["", *kept] if notes else kept))
+
+    def _key(self, words: str) -> str:
+        """What a key would do, where it may."""
+        return "" if self.context.read_only else words
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action in _ON_A_SESSION:

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from rich.cells import cell_len
 from rich.text import Text
 
+from gdl.domain import events as ev
 from gdl.domain.attempt_state import AttemptState
+from gdl.domain.decisions import AfterFailure
 from gdl.domain.deployment import DeploymentState
 from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.phase import Billing, Phase
@@ -19,6 +21,8 @@ from gdl.tui.engine_words import engine_of
 from gdl.tui.store import Followed
 from gdl.tui.widgets.phase_rail import phase_words
 
+_ELSEWHERE = frozenset({AfterFailure.RETRY, AfterFailure.NEXT, AfterFailure.EXCLUDE})
+"""What is chosen for after this machine's end, and not on it."""
 _COPIED_LINES = 200
 """Of the end of each log, in what is copied."""
 
@@ -128,11 +132,34 @@ def _after(followed: Followed, width: int) -> str:
         keys.append("y copies all of this")
         fix = f"f {state.offered.words}\n" if state.offered is not None else ""
         return fix + _filled(keys, width)
-    if state.finished is None and state.attempt is not None and state.attempt.waits:
-        return "It goes on as you chose, once this machine is released."
     if state.finished is None:
-        return "The next offer is tried automatically; a turns that off."
+        return _what_follows(followed)
     return "r retry   m change and retry   1 choose another offer   y copies all of this"
+
+
+def _what_follows(followed: Followed) -> str:
+    """While the machine of an attempt that has failed is being released."""
+    state, spec = followed.state, followed.state.spec
+    made = (r.event for r in reversed(followed.events) if isinstance(r.event, ev.ChoiceMade))
+    choice = next(made, None)
+    number = state.attempt.number if state.attempt is not None else 0
+    if choice is not None and choice.attempt == number and choice.choice in _ELSEWHERE:
+        return "It goes on as you chose, once this machine is released."
+    most = spec.max_attempts if spec is not None else 1
+    if state.auto_failover and _tried_since_a_choice(state) < most:
+        return "The next offer is tried automatically if one can help; a turns that off."
+    asks = spec is None or spec.ask_on_failure
+    return f"It {'waits for your choice' if asks else 'ends'}, once this machine is released."
+
+
+def _tried_since_a_choice(state: DeploymentState) -> int:
+    """Machines, as the limit counts them: it begins anew whenever its user has chosen."""
+    tried = 0
+    for attempt in state.attempts:
+        tried += not attempt.had_no_machine
+        if attempt.waits and attempt is not state.attempt:
+            tried = 0
+    return tried
 
 
 def _filled(words: Sequence[str], width: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from rich.text import Text
@@ -77,6 +77,14 @@ def session(row: SessionRow, cost: float, now: datetime, *, marked: bool) -> Row
         "id": plain(found.id, 60),
     }
     return Row(cells, f"bold {style}".strip() if marked else style)
+
+
+def nothing_rented(away: Collection[str]) -> str:
+    """away: names of markets of which nobody knows it."""
+    if not away:
+        return "Nothing is rented. 1 shows the offers."
+    unheard = ", ".join(plain(name, 20) for name in away)
+    return f"Nothing is rented as far as is known; {unheard} did not tell. 1 shows the offers."
 
 
 def in_short(row: SessionRow, cost: float) -> str:
