@@ -156,6 +156,27 @@ async def test_the_end_of_the_reserved_time_is_announced(
     assert last(events).billing is Billing.RELEASED
 
 
+class HostsTerm(Accounted):
+    """Its listing ends with the host's own term: there are no hours to add to."""
+
+    extend = None  # type: ignore[assignment]  # it has none
+
+
+async def test_an_end_that_cannot_be_put_off_names_no_command_that_would(
+    tmp_path: Path, shopper: FakeShopper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(account_watch, "_END_S", 3600.0)
+    monkeypatch.setattr(account_watch, "_END_SHARE", 1.0)
+    backend = HostsTerm(shopper.url, tmp_path, 50.0)
+    async with quick_orchestrator(tmp_path, shopper.url, on=backend) as orchestrator:
+        ident = await orchestrator.deployments.deploy(spec(after="hold"))
+        await until(orchestrator, ident, lambda e: isinstance(e, ev.StopAnnounced))
+        await orchestrator.deployments.cancel(ident)
+        (announced,) = of_type(await told(orchestrator, ident), ev.StopAnnounced)
+    assert "its host's own term ends at" in announced.reason
+    assert "extend" not in announced.reason and "reserved" not in announced.reason
+
+
 async def test_a_host_of_vastai_that_raises_its_price_is_told_of_and_nothing_is_accepted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -46,7 +46,7 @@ def public(
             _list(session, await sessions.public_rows())
         elif stop:
             session_id = await sessions.stop_public(ident)
-            say(f"session {plain(session_id)} is no longer public; the machine keeps running")
+            say(f"session {plain(session_id)} is no longer public; its machine is left as it is")
         else:
             row = await sessions.make_public(ident, lambda text: say(f"{plain(text)} ..."))
             _show(session, row)

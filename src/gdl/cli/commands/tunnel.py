@@ -48,7 +48,7 @@ def tunnel(
         elif stop:
             row = tunnels.chosen(rows, ident)
             await session.orchestrator.endpoints.stop_tunnel(row)
-            say(f"the tunnel to {plain(row.session_id)} is closed; the machine keeps running")
+            say(f"the tunnel to {plain(row.session_id)} is closed; its machine is left as it is")
         elif foreground:
             return await tunnels.hold(session, ident, port)
         else:

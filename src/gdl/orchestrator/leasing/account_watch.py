@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable
 from datetime import datetime
 
-from gdl.backends.base import Backend, TellsPriceRises
+from gdl.backends.base import Backend, Extends, TellsPriceRises
 from gdl.domain import events as ev
 from gdl.domain.clock import day_and_time, time_of_day
 from gdl.domain.errors import GdlError
@@ -62,7 +62,7 @@ class AccountWatch:
         while True:
             rental = self._deployment.rental
             if rental is not None and rental.billing is Billing.ACTIVE:
-                await self._tell_end()
+                await self._tell_end(rental)
                 if self._due():
                     await self._tell_balance(rental)
                     if self._looks % _RISES_EVERY == 0:
@@ -77,7 +77,7 @@ class AccountWatch:
         self._asked_at = now
         return True
 
-    async def _tell_end(self) -> None:
+    async def _tell_end(self, rental: Rental) -> None:
         attempt = self._deployment.state.attempt
         ends = attempt.expires_at if attempt is not None else None
         if attempt is None or attempt.rented_at is None or ends is None or ends == self._end_told:
@@ -88,9 +88,14 @@ class AccountWatch:
             return
         self._end_told = ends
         text = (
-            f"the reserved time ends at {time_of_day(ends)}:"
-            f" `gdl-tui extend {attempt.session_id} 1` reserves an hour more"
+            f"its host's own term ends at {time_of_day(ends)}, and the machine with it: nothing"
+            " puts that off"
         )
+        if isinstance(self._backend_of(rental.backend), Extends):
+            text = (
+                f"the reserved time ends at {time_of_day(ends)}:"
+                f" `gdl-tui extend {attempt.session_id} 1` asks for an hour more"
+            )
         announced = ev.StopAnnounced(attempt.number, ends, text)
         await self._deployment.tell(ev.Noted("warning", text), announced)
 

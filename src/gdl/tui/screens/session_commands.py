@@ -156,7 +156,7 @@ async def confirm_public(context: AppContext, row: SessionRow) -> bool:
         note = f"{sentence(PUBLIC_MEANS)}. It ends with the session."
         dialog = Confirm("Give it an address on the internet?", fields, note, "Make public")
     else:
-        note = "The machine keeps serving."
+        note = "Nothing else ends: the machine is left as it is."
         dialog = Confirm("End its public address?", fields, note, "End it")
     answer = await context.ask(dialog)
     return bool(answer)
