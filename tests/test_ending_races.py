@@ -11,12 +11,15 @@ from pathlib import Path
 import pytest
 
 from deployment_support import Simulation, last, spec, told, until
+from gdl.bootstrap import open_orchestrator
 from gdl.domain import events as ev
 from gdl.domain.benchmark import BenchReport
 from gdl.domain.decisions import AfterServing
 from gdl.domain.errors import SpendLimitReached, VerificationError
 from gdl.domain.phase import Billing, Phase
+from gdl.engines.base import Plan
 from gdl.orchestrator.endpoint import served_endpoint
+from gdl.orchestrator.machine.engine_process import EngineProcess
 from local_processes import processes_naming
 from shopper_support import FakeShopper, listing
 from test_resume_ending import killed, served_by_a_machine_that_is_dark, tries_again
@@ -150,3 +153,34 @@ async def test_what_is_measured_is_ended_as_its_user_says_whatever_was_meant_to_
         kept = decision is AfterServing.KEEP
         assert end.outcome == ("serving" if kept else "released")
         assert len(shopper.billing()) == int(kept)
+
+
+async def test_what_another_process_ends_before_its_server_is_started_does_not_serve(
+    sim: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a machine of one's own, where nothing fails for it."""
+    begun, destroyed = asyncio.Event(), asyncio.Event()
+    start = EngineProcess.start
+
+    async def waits(process: EngineProcess, plan: Plan) -> None:
+        begun.set()
+        await destroyed.wait()
+        await start(process, plan)
+
+    monkeypatch.setattr(EngineProcess, "start", waits)
+    async with sim.own_machine() as (host, identity):
+        sim.flags |= {"backend": "ssh"}
+        options = {"host": host, "identity": str(identity)}
+        async with (
+            open_orchestrator(sim.settings(), options=options) as orchestrator,
+            open_orchestrator(sim.settings(), options=options) as other,
+        ):
+            ident = await orchestrator.deployments.deploy(spec("ssh", after="keep"))
+            await begun.wait()
+            (row,) = await other.sessions.rows()
+            await other.sessions.destroy(row.session.id)
+            destroyed.set()
+            end = last(await told(orchestrator, ident))
+        assert (end.outcome, end.kind) == ("failed", "cancelled")
+        assert "destroyed by another gdl-tui" in str(end.error)
+        assert processes_naming(str(sim.folder)) == []

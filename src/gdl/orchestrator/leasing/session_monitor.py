@@ -173,6 +173,15 @@ class SessionMonitor:
         said = session.error or "no reason given"
         return SessionFailed(f"{what}session {session.status}: {said}", _NEXT)
 
+    async def refuse_destroyed(self, deployment: Deployment) -> None:
+        """Raises Cancelled where another process has ended, or is ending, what runs on a machine
+        that nobody destroys: nothing else would tell."""
+        rental = deployment.rental
+        if rental is None or self._backend.traits.bills:
+            return
+        if (gone := await self._destroyed_elsewhere(rental)) is not None:
+            raise gone
+
     async def _destroyed_elsewhere(self, rental: Rental) -> Cancelled | None:
         if not await self._releaser.settled_elsewhere(rental):
             return None

@@ -221,6 +221,8 @@ class Attempt:
         else:
             await dep.enter(Phase.STARTING, self._engine.info.starting)
             await self.server.start(plan)
+            # Whoever destroys it from now on finds that server; who did so before may have not.
+            await self.renter.monitor.refuse_destroyed(dep)
         opened = await self.open_endpoint(api_key)
         if not await self._ready():
             await self.server.fail("the server ended before it was ready")
