@@ -162,6 +162,15 @@ SCENARIOS = {
     "keep": Scenario((*UP_TO_INSTALL, *TO_SERVING, finished("serving", Billing.ACTIVE))),
     "hold": Scenario((*UP_TO_INSTALL, *TO_SERVING, HOLD), holds=True),
     "busy": Scenario(UP_TO_INSTALL),
+    # Ends by itself, with nothing rented, as it is cancelled.
+    "taken": Scenario(
+        (),
+        cancelled=(
+            DeploymentFinished(
+                "failed", None, "m", None, Billing.NONE, (), error="taken", kind="offer_taken"
+            ),
+        ),
+    ),
     # More than a pipe holds.
     "talks": Scenario((*UP_TO_INSTALL, *(ev.Noted("info", "x" * 3000) for _ in range(100)))),
     "stuck": Scenario(UP_TO_INSTALL, cancelled=None),

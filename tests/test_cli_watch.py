@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -10,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from cli_process import Start, start
+from cli_process import LIMIT_S, Start, start
 from cli_support import (
     ID,
     RELEASED,
@@ -35,6 +36,7 @@ from gdl.domain.spec import DeploymentSpec
 from gdl.orchestrator.api.model_views import SizedModel
 from gdl.orchestrator.api.offer_watch import Times, Wanted, appearing
 from gdl.presentation.offer_filter import parse
+from waiting import block_until
 
 pytestmark = pytest.mark.usefixtures("own_data")
 
@@ -189,6 +191,15 @@ def test_where_others_were_quicker_it_goes_on(capsys: pytest.CaptureFixture[str]
     assert scripted.calls.count("deploy") == 2
     assert scripted.spec is not None and scripted.spec.query.offer_ids == ("later",)
     assert "others were quicker; still watching" in capsys.readouterr().err
+
+
+def test_who_ends_it_while_others_are_quicker_is_obeyed(start: Start) -> None:
+    words = ("--rent", "--model", "smollm2-135m", "--max-price", "1", "--every", "1s", "--yes")
+    run = start("taken", "watch", "4090", *words)
+    block_until(lambda: "deploy" in run.calls, limit_s=LIMIT_S)
+    run.send(signal.SIGINT)
+    assert run.end() == 4
+    assert run.calls.count("deploy") == 1 and "still watching" not in run.told
 
 
 class Rounds:

@@ -153,6 +153,31 @@ async def test_when_others_were_quicker_it_goes_on() -> None:
         await until(pilot, lambda: looks.screen.watching.watch is None)
 
 
+@pytest.mark.parametrize("rented_by_then", [False, True])
+async def test_a_watch_that_ends_while_it_rents_rents_nothing(rented_by_then: bool) -> None:
+    """What is rented by then is no longer the watch's."""
+    app, orchestrator = make_app()
+    async with app.run_test(size=(120, 40), notifications=True) as pilot:
+        await loaded(pilot)
+        await choose(pilot, "smollm2")
+        looks = await narrowed(pilot, "5090")
+        orchestrator.listed = [*OFFERS, LATER]
+        await agreed(pilot, "0.4", rents=True)
+        await until(pilot, lambda: isinstance(app.screen, DeploymentScreen))
+        await pilot.press("1")
+        await until(pilot, lambda: app.screen is looks.screen)
+        if rented_by_then:
+            to_installing(orchestrator, "d-1")
+            await until(pilot, lambda: looks.screen.watching.watch is None)
+            looks.screen.workers.cancel_group(looks.screen, "watch")
+        else:
+            await pilot.press("w")
+            await until(pilot, shows(app, "the watch has ended"))
+            await until(pilot, lambda: orchestrator.calls != [])
+        await pilot.pause()
+        assert orchestrator.calls == ([] if rented_by_then else [("cancel", "d-1")])
+
+
 async def test_renting_needs_a_price_a_model_and_leave() -> None:
     app, orchestrator = make_app()
     async with app.run_test(size=SIZE, notifications=True) as pilot:

@@ -48,6 +48,7 @@ from gdl.domain.spec import DeploymentSpec
 from gdl.domain.speed import Machine, Speed
 from gdl.domain.spending import Cap, Period, SpendingReport, SpendingRow
 from gdl.domain.track_record import TrackRecord
+from gdl.domain.transitions import TRANSITIONS
 from gdl.domain.volumes import Volume
 from gdl.engines.registry import get
 from gdl.hub.lookup import Hub
@@ -430,7 +431,8 @@ class ScriptedDeployments:
         state = self._o.states[ident]
         number = state.attempt.number if state.attempt else 0
         if outcome != "serving":
-            self._o.push(ident, 400, ev.PhaseChanged(number, Phase.STOPPING))
+            if Phase.STOPPING in TRANSITIONS[state.phase]:
+                self._o.push(ident, 400, ev.PhaseChanged(number, Phase.STOPPING))
             self._o.push(ident, 410, ev.BillingChanged(number, billing, "s-1"))
             self._o.push(ident, 411, ev.PhaseChanged(number, phase))
         done = DeploymentFinished(outcome, None, state.model_id, "s-1", billing, ())

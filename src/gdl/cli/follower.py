@@ -49,10 +49,12 @@ _WORDS = {
 @dataclass(frozen=True, slots=True)
 class Ending:
     """finished: the last event. gave_up: the user stopped waiting for it, and it was made here.
-    closed: stdout went away on the way."""
+    closed: stdout went away on the way. ordered: its end was, by the user or by what became of the
+    terminal, whatever its last event says."""
 
     finished: DeploymentFinished
     gave_up: bool = False
+    ordered: bool = False
     closed: OutputClosed | None = None
 
 
@@ -122,7 +124,8 @@ class Follower:
             try:
                 await asyncio.wait({reading, *helpers}, return_when=asyncio.FIRST_COMPLETED)
                 if reading.done():
-                    return Ending(reading.result(), closed=self._closed)
+                    ordered = self._wanted is not None
+                    return Ending(reading.result(), closed=self._closed, ordered=ordered)
                 for task in helpers:
                     if task.done():
                         task.result()
@@ -307,7 +310,7 @@ class Follower:
                 self._show.event(recorded, apply(state, recorded))
             except OutputClosed as closed:
                 self._closed = closed
-        return Ending(finished, gave_up=True, closed=self._closed)
+        return Ending(finished, gave_up=True, closed=self._closed, ordered=True)
 
 
 async def _end(*tasks: asyncio.Future[Any]) -> None:

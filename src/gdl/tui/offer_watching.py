@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from datetime import datetime
@@ -101,12 +102,20 @@ class OfferWatching:
         """Deploy, and show it. Returns when that has ended: False where none of the offers was
         there any more. The watch is over as soon as something is rented."""
         deployments = context.orchestrator.deployments
-        ident = await deployments.deploy(spec)
-        context.open_deployment(ident)
-        async for _recorded in deployments.events(ident):
-            attempt = deployments.state(ident).attempt
-            if attempt is not None and attempt.session_id is not None:
-                self._over(context, watch)
+        beginning = asyncio.ensure_future(deployments.deploy(spec))
+        try:
+            ident = await asyncio.shield(beginning)
+            context.open_deployment(ident)
+            async for _recorded in deployments.events(ident):
+                attempt = deployments.state(ident).attempt
+                if attempt is not None and attempt.session_id is not None:
+                    self._over(context, watch)
+        except asyncio.CancelledError:
+            if self.watch is watch:
+                # Who ends the watch before anything is rented wants nothing of it.
+                with contextlib.suppress(GdlError):
+                    await deployments.cancel(await beginning)
+            raise
         finished = deployments.state(ident).finished
         return finished is None or not others_were_quicker(finished)
 

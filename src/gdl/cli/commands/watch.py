@@ -200,7 +200,7 @@ async def _rent(
                 orchestrator.deployments, on_these(spec, rows), yes if said.asks else None
             )
             ending = await follower_of(session, spec.after).follow(start)
-            if not others_were_quicker(ending.finished) or ending.closed or ending.gave_up:
+            if not others_were_quicker(ending.finished) or ending.ordered:
                 return concluded(ending, session.output)
             say("others were quicker; still watching")
     raise nothing_appeared(times.limit_s or 0.0)

@@ -174,7 +174,9 @@ def on_these(spec: DeploymentSpec, rows: list[RankedOffer]) -> DeploymentSpec:
 
 
 def others_were_quicker(finished: DeploymentFinished) -> bool:
-    """Whether nothing was rented at any time, as no offer could be had any more."""
+    """Whether nothing was rented at any time, as no offer could be had any more; and nobody has
+    ended it."""
     rented = any(each.session_id for each in finished.attempts)
     gone = finished.kind in ("no_suitable_offer", "offer_gone", "offer_taken")
-    return gone and not rented and finished.billing is Billing.NONE
+    ended = finished.outcome == "cancelled"
+    return gone and not rented and not ended and finished.billing is Billing.NONE

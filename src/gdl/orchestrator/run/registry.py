@@ -111,9 +111,7 @@ class DeploymentRegistry:
         )
         spec, model = await to_deploy(engine, spec, self._lookup, self._settings)
         deployment = await self._add(spec, engine, model, self._markets.name)
-        await tell_choice(deployment, why)
-        await tell_source(deployment)
-        await self._start(deployment, self._run_telling_orphans(deployment))
+        await self._start(deployment, self._run_telling_orphans(deployment, why))
         return deployment.id
 
     async def attach(self, ident: str, *, member: Membership | None = None) -> str:
@@ -146,7 +144,10 @@ class DeploymentRegistry:
         await self._start(deployment, self._run(deployment, begin, backend=rental.backend))
         return deployment.id
 
-    async def _run_telling_orphans(self, deployment: Deployment) -> None:
+    async def _run_telling_orphans(self, deployment: Deployment, why: str) -> None:
+        """why: its engine was chosen, if it was."""
+        await tell_choice(deployment, why)
+        await tell_source(deployment)
         telling = asyncio.create_task(tell_left_open(deployment, self._markets))
         try:
             await self._run(deployment)
