@@ -354,6 +354,18 @@ def test_what_a_message_announces_is_part_of_it() -> None:
     assert [record.text for record in raised(text)] == [said]
 
 
+def test_an_error_without_a_colon_has_no_message() -> None:
+    text = "\n".join((*trace("AssertionError"), "Triton is installed, but cannot be used."))
+    assert [record.text for record in raised(text)] == ["AssertionError"]
+
+
+@pytest.mark.parametrize("said", ["ValueError: the flux is odd", "ValueError: the flux is odd\n"])
+def test_a_loggers_line_ends_the_message_of_an_error_without_a_prefix(said: str) -> None:
+    after = "[2026-11-01 10:00:00] Received sigquit from a child process: killed"
+    text = "\n".join((*trace(said), after))
+    assert [record.text for record in raised(text)] == ["ValueError: the flux is odd"]
+
+
 def test_how_far_it_came_and_how_it_ended() -> None:
     begun = [
         "(APIServer pid=1) INFO 11-01 10:00:00 [api_server.py:1] vLLM API server version 0.11.0",

@@ -213,6 +213,9 @@ class StreamParser:
 
     def _begin(self, line: Line, error: re.Match[str]) -> Iterator[Record]:
         yield from self._raise(line, error["name"], error["text"] or "")
+        if error["text"] is None:
+            # A name without a colon has no message: the next line is somebody else's.
+            yield from self._close()
 
     def _raise(self, line: Line, whole: str, text: str) -> Iterator[Record]:
         yield from self._close()
