@@ -195,6 +195,22 @@ def test_more_hours_are_asked_for_with_their_price(
     assert (asked.end(), asked.calls) == (0, ["sessions", "extend sess-1 2", "aclose"])
 
 
+@pytest.mark.parametrize("of", [None, "fleet-1"])
+def test_who_destroys_a_replica_is_told_that_its_fleet_rents_another(
+    of: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def ask(question: str) -> str:
+        return "n"
+
+    monkeypatch.setattr("gdl.cli.consent.at_terminal", lambda: True)
+    monkeypatch.setattr("gdl.cli.prompt.ask", ask)
+    scripted = market()
+    scripted.rows = (replace(session_row(), fleet=of),)
+    assert play(scripted, "destroy", "sess-1") == 8
+    told = capsys.readouterr().err
+    assert ("`gdl-tui scale fleet-1 N` makes that smaller" in told) == (of is not None)
+
+
 @pytest.mark.parametrize("more", [(), ("--seen-gone",), ("--json",)])
 def test_a_script_must_say_that_a_machine_may_go(
     more: tuple[str, ...], capsys: pytest.CaptureFixture[str]

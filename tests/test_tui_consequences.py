@@ -148,6 +148,14 @@ def test_of_both_together_each_is_told() -> None:
     assert destroyed([*ROWS, *OWN], 4) == "4 of 4 sessions have ended: confirmed"
 
 
+def test_who_destroys_a_replica_is_told_what_its_fleet_does() -> None:
+    replica_row = replace(ROWS[0], fleet="fleet-1", deployment_id="d-7")
+    assert "rents another" in of_destroying([replica_row])
+    assert "rents another" in of_destroying([replica_row, ROWS[1]], ("d-1",))
+    assert of_destroying([replica_row], ("d-7",)).endswith("Its fleet does not replace it.")
+    assert "fleet" not in of_destroying(ROWS)
+
+
 def test_a_fleet_of_ones_own_machines_loses_none() -> None:
     assert "lost" in of_ending(fleet())
     mine = fleet(replicas=tuple(replica(n, billing=Billing.NONE) for n in (1, 2)))

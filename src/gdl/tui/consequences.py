@@ -3,7 +3,7 @@ not so where it is said: a machine of one's own bills nobody, and does not go aw
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from gdl.domain.deployment import DeploymentState
 from gdl.domain.fleet_view import FleetView
@@ -73,7 +73,22 @@ def is_own(row: SessionRow) -> bool:
     return row.billing == Billing.NONE
 
 
-def of_destroying(rows: Sequence[SessionRow]) -> str:
+def of_destroying(rows: Sequence[SessionRow], here: Collection[str] = ()) -> str:
+    """here: ids of the deployments that run in this process."""
+    return _ends(rows) + _fleets_do(rows, here)
+
+
+def _fleets_do(rows: Sequence[SessionRow], here: Collection[str]) -> str:
+    replicas = [row for row in rows if row.fleet is not None]
+    if not replicas:
+        return ""
+    if all(row.deployment_id in here for row in replicas):
+        return " Its fleet does not replace it." if len(rows) == 1 else ""
+    which = "its fleet" if len(rows) == 1 else "the fleet of a replica"
+    return f" A gdl-tui that runs {which} rents another instead; F9 makes a fleet smaller."
+
+
+def _ends(rows: Sequence[SessionRow]) -> str:
     own, one = [row for row in rows if is_own(row)], len(rows) == 1
     if len(own) == len(rows):
         note = (

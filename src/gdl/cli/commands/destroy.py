@@ -138,6 +138,12 @@ async def _confirm(sessions: Sessions, ident: str, said: Consent, *, seen_gone: 
     row = await row_of(sessions, ident) if said.asks else None
     what = plain(ident, 80) if row is None else plain(session_words(row))
     question = f"release {what}?"
+    if row is not None and row.fleet is not None:
+        fleet = plain(row.fleet, 80)
+        say(
+            f"it is a replica: a gdl-tui that runs {fleet} rents another instead;"
+            f" `gdl-tui scale {fleet} N` makes that smaller"
+        )
     if seen_gone:
         where = "the marketplace" if row is None else plain(row.session.provider, 40)
         question = f"{what}: have you checked that it is not in {where}'s own console?"

@@ -82,7 +82,7 @@ async def confirm_destroy(context: AppContext, rows: Sequence[SessionRow]) -> bo
     if len(rows) > 1:
         title = f"Destroy these {len(rows)} sessions?"
         fields = partial(_told_together, context, rows)
-    note = of_destroying(rows)
+    note = of_destroying(rows, context.orchestrator.deployments.active)
     answer = await context.ask(Confirm(title, fields, note, "Destroy", destroys=True))
     return bool(answer)
 
