@@ -33,11 +33,14 @@ from gdl.domain.change import Change
 from gdl.domain.decisions import AfterFailure, AfterServing
 from gdl.domain.errors import UsageError
 from gdl.domain.health import CheckStatus
+from gdl.domain.model import Model
 from gdl.domain.phase import Billing, Phase
 from gdl.domain.remedies import Remedy, RemedyKind
 from gdl.domain.secret import Secret
 from gdl.domain.transitions import ACTIVE
+from gdl.engines.base import Engine
 from gdl.journal import ledger
+from gdl.orchestrator.leasing.model_lookup import ModelLookup
 from gdl.orchestrator.service import Orchestrator
 from local_processes import processes_naming
 from local_shell import put_script
@@ -472,6 +475,34 @@ async def test_the_user_may_apply_a_remedy_on_the_machine_that_is_kept_for_it(
         assert [a.by for a in of_type(events, ev.RemedyApplied)] == ["user"]
         with pytest.raises(UsageError):
             await orchestrator.deployments.decide(ident, AfterFailure.FIX)
+    nothing_is_left(sim)
+
+
+async def test_a_change_is_refused_whole_where_something_else_was_chosen_meanwhile(
+    sim: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the hub was asked of its model."""
+    looked, goes_on, find = asyncio.Event(), asyncio.Event(), ModelLookup.find
+
+    async def slowly(lookup: ModelLookup, engine: Engine, typed: str) -> Model:
+        looked.set()
+        await goes_on.wait()
+        return await find(lookup, engine, typed)
+
+    async with sim.orchestrator() as orchestrator:
+        deployments = orchestrator.deployments
+        ident = await asked(sim, orchestrator)
+        monkeypatch.setattr(ModelLookup, "find", slowly)
+        change = deployments.decide(ident, AfterFailure.CHANGE, change=Change(context=2048))
+        changing = asyncio.create_task(change)
+        await looked.wait()
+        await deployments.decide(ident, AfterFailure.FIX)
+        goes_on.set()
+        with pytest.raises(UsageError, match="not waiting for a choice"):
+            await changing
+        events = await told(orchestrator, ident)
+        assert last(events).outcome == "released"
+        assert of_type(events, ev.SpecChanged) == []
     nothing_is_left(sim)
 
 

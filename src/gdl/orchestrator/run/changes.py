@@ -29,18 +29,23 @@ async def adopt(
 ) -> None:
     """From now on the deployment is as changed. Raises UsageError for what cannot work on any
     machine, and when it does not wait for a choice: nothing is changed then."""
-    if not deployment.decisions.asks:
-        raise UsageError(
-            f"deployment {deployment.id} is not waiting for a choice",
-            "wait until its attempt has failed",
-        )
+    _refuse_unasked(deployment)
     engine, before = deployment.engine, deployment.spec
     token = change.token or deployment.token
     if token is not None:
         settings = settings.model_copy(update={"hf_token": SecretStr(token.reveal())})
     spec = change.of(before)
     model = checked(engine, spec, await lookup.find(engine, spec.model), settings)
+    _refuse_unasked(deployment)  # the hub may have taken its time, and something else was chosen
     if spec != before:
         await deployment.emit(ev.SpecChanged(deployment.attempt, spec))
     deployment.spec, deployment.model, deployment.token = spec, model, token
     await deployment.note(f"changed by you: {change.words(before)}")
+
+
+def _refuse_unasked(deployment: Deployment) -> None:
+    if not deployment.decisions.asks:
+        raise UsageError(
+            f"deployment {deployment.id} is not waiting for a choice",
+            "wait until its attempt has failed",
+        )
