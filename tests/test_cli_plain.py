@@ -19,7 +19,8 @@ from gdl.cli.plain.questions import InputEnded, Lines, Questions, Quit
 from gdl.cli.runtime import Session
 from gdl.domain.chat import ChatDone, ChatPiece
 from gdl.domain.deployment import DeploymentState, apply
-from gdl.domain.events import Noted, Recorded
+from gdl.domain.events import BillingChanged, Noted, Recorded
+from gdl.domain.phase import Billing
 from gdl.domain.spec import DeploymentSpec
 from gdl.settings import Settings
 from test_sandbox_cli import ENTRY, environment
@@ -217,6 +218,27 @@ async def test_an_answer_of_the_model_is_told_line_by_line(
     told = capsys.readouterr().err
     assert "Model:\nTwo\nlines\nYou:" in told
     assert told.count("1. chat with it") == 2, "told again where that is asked for alone"
+
+
+def _serving_on_own(made: ScriptedOrchestrator, ident: str) -> None:
+    to_serving(made, ident)
+    made.push(ident, 400, BillingChanged(1, Billing.NONE, "s-1", "nothing is billed"))
+
+
+async def test_ones_own_machine_is_neither_released_nor_billed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    await menu_of(_serving_on_own, "4", "y", bills=False)
+    told = capsys.readouterr().err
+    assert "4. end it: the machine is your own, and stays" in told
+    assert "5. leave it serving, and quit" in told and "is lost" not in told
+
+
+async def test_who_stops_at_a_machine_that_is_kept_is_told_that_it_is_released(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    await menu_of(to_remedy, "4")
+    assert "4. stop, and release the machine" in capsys.readouterr().err
 
 
 async def test_what_was_typed_before_a_question_about_money_is_no_answer() -> None:

@@ -202,5 +202,5 @@ def session_words(row: SessionRow) -> str:
     session = row.session
     return (
         f"session {session.id}: {machine(session)} from {session.provider},"
-        f" {hourly(session.price_per_hour)}, {dollars(row.cost)} so far"
+        f" {hourly(row.price_per_hour)}, {dollars(row.cost)} so far"
     )

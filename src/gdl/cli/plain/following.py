@@ -23,6 +23,7 @@ from gdl.domain.deployment import DeploymentState
 from gdl.domain.errors import GdlError
 from gdl.domain.money import dollars
 from gdl.presentation.chat import cut
+from gdl.presentation.endings import on_own_machine
 from gdl.presentation.lines import plain
 from gdl.presentation.money import hourly
 from gdl.presentation.words import RELEASED_FIRST
@@ -145,9 +146,11 @@ class Menus:
     async def _serving(self, again: bool) -> bool:
         """Whether its end was decided."""
         model = plain(self._show.state.served_name, 80)
-        choices = ["chat with it", "show the endpoint", "show the cost", "release the machine"]
+        own = on_own_machine(self._show.state)
+        ends = "end it: the machine is your own, and stays" if own else "release the machine"
+        choices = ["chat with it", "show the endpoint", "show the cost", ends]
         if self._orchestrator.keeps:
-            choices.append("leave it serving and billing, and quit")
+            choices.append(f"leave it serving{'' if own else ' and billing'}, and quit")
         chosen = await self._questions.choose(f"{model} serves", choices, again=again)
         if chosen == 0:
             await self._chat()
@@ -157,7 +160,8 @@ class Menus:
         elif chosen == 2:
             self._tell_cost()
         elif chosen == 3:
-            if await self._questions.yes("Release the machine? Everything on it is lost."):
+            question = "Release the machine? Everything on it is lost."
+            if await self._questions.yes("End it?" if own else question):
                 return await self._decide(AfterServing.RELEASE)
         else:
             return await self._decide(AfterServing.KEEP)
@@ -204,7 +208,11 @@ class Menus:
         """Whether it was decided how to go on."""
         state = self._show.state
         remedy = state.offered
-        choices = ["try the same offer again", "try the next offer", "stop, and rent nothing"]
+        stop = "stop, and rent nothing"
+        if state.held:
+            own = on_own_machine(state)
+            stop = "stop, and end what runs there" if own else "stop, and release the machine"
+        choices = ["try the same offer again", "try the next offer", stop]
         if remedy is not None:
             choices.insert(0, f"apply the fix on the same machine: {plain(remedy.words, 160)}")
         chosen = await self._questions.choose("It failed", choices, again=again)
