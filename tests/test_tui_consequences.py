@@ -31,6 +31,7 @@ from gdl.tui.consequences import (
 from gdl.tui.screens.dialogs import Confirm, QuitDialog
 from gdl.tui.store import Bill, Followed
 from gdl.tui.widgets.failure import PanelSize, failure
+from gdl.tui.widgets.phase_rail import phase_words
 from test_tui_fleet import fleet, replica
 from tui_pilot import SIZE, caught_up, ended, loaded, screen_text, show, shows, until
 from tui_support import (
@@ -98,6 +99,20 @@ def test_cancelling_says_what_becomes_of_the_machine_there_is(
 ) -> None:
     assert said in of_cancelling(state)
     assert ("its machine is released" in of_cancelling(state)) == (state is INSTALLING)
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        (ENDING, "releasing the machine"),
+        (on_own(ENDING), "ending what runs on your machine"),
+        (CANCELLED, "releasing the machine"),
+        (replace(CANCELLED, billing=Billing.RELEASED), "cancelled"),
+        (SERVING, "serving"),
+    ],
+)
+def test_what_is_being_done_with_the_machine(state: DeploymentState, said: str) -> None:
+    assert phase_words(state.phase, state) == said
 
 
 def test_ones_own_machine_is_not_released_and_does_not_bill() -> None:

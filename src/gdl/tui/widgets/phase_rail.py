@@ -16,6 +16,7 @@ from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.money import dollars
 from gdl.domain.phase import Phase
 from gdl.presentation.durations import clock_time
+from gdl.presentation.endings import ENDED, on_own_machine
 from gdl.presentation.lines import plain
 from gdl.tui.engine_words import engine_of
 from gdl.tui.recent_samples import RecentSamples
@@ -72,6 +73,11 @@ class Rail(Scroll, Grip):
 
 def phase_words(phase: Phase, state: DeploymentState) -> str:
     """What is going on in a phase, such as "loading the model"."""
+    if phase in (Phase.STOPPING, Phase.CANCELLED) and state.finished is None:
+        if on_own_machine(state):
+            return "ending what runs on your machine"
+        if state.billing not in ENDED:
+            return _WORDS[Phase.STOPPING]
     return _WORDS[phase].format(engine=engine_of(state).display_name)
 
 
