@@ -298,8 +298,8 @@ class GdlApp(App[None]):
         """Stop this process, unless something depends on it."""
         if self.connected and self.orchestrator.deployments.active:
             self.say(
-                "not while a deployment runs: it and its tunnel would stop, but not the "
-                "billing · use a second terminal",
+                "not while a deployment runs: it and its tunnel would stop, what it costs would "
+                "not · use a second terminal",
                 severity="warning",
             )
         elif self.terminal is None or not self.terminal.can_suspend:
