@@ -184,3 +184,25 @@ async def test_what_another_process_ends_before_its_server_is_started_does_not_s
         assert (end.outcome, end.kind) == ("failed", "cancelled")
         assert "destroyed by another gdl-tui" in str(end.error)
         assert processes_naming(str(sim.folder)) == []
+
+
+@pytest.mark.parametrize("answers", [True, False])
+@pytest.mark.parametrize("at_key", ["before", "after"])
+async def test_what_an_unanswered_request_has_made_is_released_with_its_deployment(
+    sim: Simulation, at_key: str, answers: bool
+) -> None:
+    """Or it is said that a machine may have been rented."""
+    async with two_on_offer(sim) as shopper:
+        ident = await killed(sim, Phase.RENTING, "hold", at_key=at_key)
+        assert len(shopper.billing()) == 1
+        async with sim.orchestrator() as orchestrator:
+            await orchestrator.deployments.resume(ident)
+            if not answers:
+                shopper.inject("sessions", "hang", None)
+            await orchestrator.deployments.cancel(ident)
+            end = last(await told(orchestrator, ident))
+        assert end.outcome == "cancelled"
+        if answers:
+            assert (end.billing, shopper.billing()) == (Billing.RELEASED, [])
+        else:
+            assert (end.billing, end.kind) == (Billing.UNKNOWN, "release_unconfirmed")

@@ -27,8 +27,11 @@ def sim(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Simulation:
     return Simulation(monkeypatch, tmp_path)
 
 
-async def killed(sim: Simulation, phase: Phase, after: str, **options: str) -> str:
-    """The id of a deployment whose process was killed as it entered the phase."""
+async def killed(
+    sim: Simulation, phase: Phase, after: str, *, at_key: str = "", **options: str
+) -> str:
+    """The id of a deployment whose process was killed as it entered the phase, or "before" or
+    "after" a rented machine's key is written."""
     settings = sim.settings()
     given: dict[str, Any] = {
         "data_dir": str(settings.data_dir),
@@ -37,7 +40,8 @@ async def killed(sim: Simulation, phase: Phase, after: str, **options: str) -> s
         **sim.flags,
     }
     answer = sim.folder / "answer.json"
-    case = Case(dict(os.environ), given, answer, options=options, kill_in=str(phase), after=after)
+    kill_in = "" if at_key else str(phase)
+    case = Case(dict(os.environ), given, answer, options, 0, kill_in, at_key, after=after)
     status, said = await run(case)
     assert status == -signal.SIGKILL, said
     journal = await Journal.open(settings.data_dir / "journal.sqlite")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gdl.backends.base import Backend
 from gdl.domain import events as ev
-from gdl.domain.errors import GdlError, MachineError, SessionFailed, SessionGone
+from gdl.domain.errors import BackendError, GdlError, MachineError, SessionFailed, SessionGone
 from gdl.domain.ledger import LedgerKind
 from gdl.domain.offers import Offer
 from gdl.domain.phase import Billing
@@ -19,6 +19,7 @@ from gdl.journal import ledger
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.leasing.ambiguous import AmbiguousRents
 from gdl.orchestrator.leasing.guarded_ends import ended_by_guard
+from gdl.orchestrator.leasing.labelled import cannot_tell
 from gdl.orchestrator.leasing.releasing import Releaser
 from gdl.orchestrator.leasing.rental_key import answered_by, forget_key, key_path
 from gdl.orchestrator.leasing.retry import LONGEST_S, retrying
@@ -73,6 +74,24 @@ class ResumedRents:
                 f"it is released; {_NEXT}",
             )
         return session
+
+    async def find_out(self, deployment: Deployment, offer: Offer) -> None:
+        """Before the end of a deployment whose request has no answer: what it has made is known
+        from then on, and is to be released, or was. Raises ReleaseUnconfirmed when nobody can say
+        what it has made."""
+        rental = deployment.rental
+        if rental is None or rental.session_id is not None:
+            return
+        try:
+            made = await self._answered(deployment, rental, offer)
+            if made is not None:
+                await self._tell(deployment, made, None)
+        except MachineError as error:
+            await deployment.note(error.message)
+        except BackendError as error:
+            unsure = cannot_tell(error)
+            await self._releaser.doubt(deployment, rental, unsure.message)
+            raise unsure from None
 
     async def _enters(self, rental: Rental) -> bool:
         """Whether we hold what opens the machine."""
@@ -149,22 +168,23 @@ class ResumedRents:
         await deployment.record.save(made, entry)
         return made
 
-    async def _tell(self, deployment: Deployment, rental: Rental, session: Session) -> None:
-        """What the journal's events lack about the money."""
+    async def _tell(self, deployment: Deployment, rental: Rental, session: Session | None) -> None:
+        """What the journal's events lack about the money. session: where it is to be used."""
         number, state = deployment.attempt, deployment.state
-        billing = rental.billing
+        billing, ident = rental.billing, rental.session_id
+        assert ident is not None
         if state.billing is not billing:
             await deployment.emit(
-                ev.BillingChanged(number, billing, session.id, "rented before the interruption")
+                ev.BillingChanged(number, billing, ident, "rented before the interruption")
             )
         if state.attempt is not None and state.attempt.session_id is None:
             await deployment.emit(
                 ev.SessionRented(
                     number,
-                    session.id,
+                    ident,
                     rental.provider,
                     rental.price,
-                    session.expires_at,
+                    None if session is None else session.expires_at,
                     since=rental.requested_at if self._backend.traits.bills else None,
                 )
             )

@@ -203,6 +203,7 @@ class DeploymentTask:
     async def _go_on_ending(self, resumed: Resumed) -> None:
         dep = self._deployment
         self._current = self._taken_up = self._make_attempt(dep, resumed.offer.backend)
+        self._current.offer = resumed.offer
         if resumed.phase is Phase.CANCELLED:
             await self._cancelled()
         else:

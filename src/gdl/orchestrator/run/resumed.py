@@ -129,9 +129,15 @@ async def _end_what_was_begun_ahead(deployment: Deployment, attempt: Attempt) ->
 
 
 async def reach_for_release(deployment: Deployment, attempt: Attempt) -> None:
-    """Where nobody destroys the machine, what a process that is gone had begun there has to be
-    ended by ourselves. Raises ReleaseUnconfirmed, with the attempt closed, when it cannot be
-    reached for that."""
+    """What a process that is gone had asked for, and got no answer, is looked for. Where nobody
+    destroys the machine, what it had begun there has to be ended by ourselves. Raises
+    ReleaseUnconfirmed, with the attempt closed, when it cannot be found, or reached for that."""
+    if attempt.offer is not None:
+        try:
+            await attempt.renter.resumed.find_out(deployment, attempt.offer)
+        except GdlError:
+            await attempt.close()
+            raise
     rental, traits = deployment.rental, attempt.backend.traits
     if rental is None or rental.session_id is None or traits.bills or traits.ends_processes:
         return
