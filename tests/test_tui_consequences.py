@@ -28,6 +28,7 @@ from gdl.tui.consequences import (
     of_quitting,
     of_releasing,
 )
+from gdl.tui.screens.deployment_commands import machine_fields
 from gdl.tui.screens.dialogs import Confirm, QuitDialog
 from gdl.tui.store import Bill, Followed
 from gdl.tui.widgets.failure import PanelSize, failure
@@ -113,6 +114,15 @@ def test_cancelling_says_what_becomes_of_the_machine_there_is(
 )
 def test_what_is_being_done_with_the_machine(state: DeploymentState, said: str) -> None:
     assert phase_words(state.phase, state) == said
+
+
+def test_what_one_asks_for_ones_own_machine_goes_on_being_counted() -> None:
+    orchestrator = ScriptedOrchestrator()
+    one = Followed(on_own(SERVING))
+    told = dict(machine_fields(one, one.state.cost(orchestrator.clock())))
+    assert "so far" in str(told["Price"]) and "ended" not in str(told["Price"])
+    one.state = replace(SERVING, billing=Billing.RELEASED)
+    assert "billing has ended" in str(dict(machine_fields(one, 0.1))["Price"])
 
 
 def test_ones_own_machine_is_not_released_and_does_not_bill() -> None:

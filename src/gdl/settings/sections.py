@@ -207,7 +207,8 @@ class Guard(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     enabled: bool = True
-    """Machines with a limit (`max_spend`, or one of the next two) get a guard that enforces it."""
+    """Machines with a limit (`max_spend`, or one of the next two) get a guard that enforces it,
+    where they can have one: those of `shopper` end with their reserved hours instead."""
     idle_minutes: float | None = Field(default=None, ge=1)
     """Minutes without a request after which the machine ends itself; `--idle` of `deploy`."""
     unseen_hours: float | None = Field(default=None, gt=0)

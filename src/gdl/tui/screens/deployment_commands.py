@@ -16,6 +16,7 @@ from gdl.domain.errors import GdlError
 from gdl.domain.money import dollars
 from gdl.domain.phase import Billing, Phase
 from gdl.domain.spec import DeploymentSpec
+from gdl.presentation.endings import on_own_machine
 from gdl.presentation.hardware import gpus
 from gdl.presentation.lines import plain
 from gdl.presentation.money import hourly
@@ -277,7 +278,8 @@ def machine_fields(followed: Followed, cost: float) -> list[tuple[str, Text | st
     if attempt.price_per_hour <= 0:
         return [*fields, ("Price", "free")]
     so_far = f"{hourly(attempt.price_per_hour)}, {dollars(cost)} so far"
-    rented = so_far if state.billing in BILLS else f"{so_far}, billing has ended"
+    going = state.billing in BILLS or on_own_machine(state)
+    rented = so_far if going else f"{so_far}, billing has ended"
     return [*fields, ("Price", Text(rented, "bold"))]
 
 
