@@ -17,7 +17,7 @@ from test_docs import code, options
 SOURCE = Path(gdl.__file__).parent
 TOLD = ("domain", "orchestrator", "cli", "tui", "backends", "presentation", "journal", "keyring")
 """Packages whose texts are told to the user. The others write commands for machines."""
-OPTION = re.compile(r"(?<![\w-])(--[a-z][a-z-]+)")
+OPTION = re.compile(r"(?<![\w-])(--[a-z][a-z0-9-]+)")
 
 OTHER_PROGRAMS = {
     *("--dtype", "--max-model-len", "--gpu-memory-utilization", "--max-num-seqs"),
@@ -31,11 +31,19 @@ OTHER_PROGRAMS = {
     *("--default-timeout", "--no-build-isolation", "--pre", "--retries"),  # pip's
     *("--index-url", "--extra-index-url", "--find-links"),  # pip's
     *("--dns", "--ipc", "--pids-limit", "--shm-size", "--ulimit", "--device"),  # docker's
-    *("--cpus", "--memory", "--network", "--privileged"),  # docker's, too
+    *(
+        "--cpus",
+        "--memory",
+        "--network",
+        "--privileged",
+        "--cap-add",
+        "--security-opt",
+    ),  # docker's, too
     *("--ignore-installed", "--upgrade"),  # pip's
     *("--from-literal", "--show-labels"),  # kubectl's
     *("--dist-init-addr", "--mem-fraction-static", "--speculative-algorithm"),  # SGLang's
-    "--no-enable-prefix-caching",  # vLLM's, as it is switched off
+    *("--no-enable-prefix-caching", "--no-async-scheduling"),  # vLLM's, as they are switched off
+    "--merge",  # of llama.cpp's program for files in parts
     *("--tags", "--python"),  # git's, uv's
     *("--local-dir", "--num-gpus"),  # those of the hub's client and of Ray
 }
@@ -71,6 +79,11 @@ def servers_flags() -> set[str]:
     return set(tomllib.loads(table.read_text(encoding="utf-8"))["flag"])
 
 
+def sglang_flags() -> set[str]:
+    table = SOURCE / "engines" / "sglang" / "server.toml"
+    return set(re.findall(r'"(--[a-z0-9-]+)"', table.read_text(encoding="utf-8")))
+
+
 def test_a_flag_that_a_remedy_sets_is_one_of_the_servers() -> None:
     for path in SOURCE.glob("engines/vllm/rules/*.toml"):
         for rule in tomllib.loads(path.read_text(encoding="utf-8")).get("rule", ()):
@@ -80,14 +93,14 @@ def test_a_flag_that_a_remedy_sets_is_one_of_the_servers() -> None:
 
 
 def test_every_option_named_in_a_text_exists() -> None:
-    known = options(code) | OTHER_PROGRAMS | servers_flags()
+    known = options(code) | OTHER_PROGRAMS | servers_flags() | sglang_flags()
     wrong = [
         f"{where}: {option}"
         for where, text in texts()
         for option in OPTION.findall(text)
         if option not in known
     ]
-    assert wrong == []
+    assert not wrong, "\n".join(wrong)
 
 
 def test_what_helps_against_an_excluded_provider_is_an_option_of_deploy() -> None:
