@@ -46,7 +46,7 @@ class Decisions:
 
     async def unless_ended(self, work: Coroutine[Any, Any, object]) -> None:
         """What is done while it serves. An AfterServing ends it, and nobody asks what that work has
-        come to."""
+        come to. One that came before lets it take its first step, no more."""
         doing = asyncio.ensure_future(work)
         deciding = asyncio.create_task(self._decided.wait())
         try:
@@ -98,9 +98,10 @@ class Decisions:
         when it does not wait for such a decision."""
         if isinstance(decision, AfterServing):
             if self.end is not None or not self._hears(decision, phase):
+                cancel = "cancel it instead, which also releases the machine"
                 raise UsageError(
                     f"deployment {self._deployment_id} is {phase}, not held open",
-                    "cancel it instead, which also releases the machine",
+                    "destroy its session instead" if self._serves_already else cancel,
                 )
             self.end = decision
             self._decided.set()

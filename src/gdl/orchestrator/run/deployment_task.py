@@ -213,7 +213,7 @@ class DeploymentTask:
 
     async def _after_serving(self) -> None:
         dep = self._deployment
-        if dep.spec.after == "hold":
+        if dep.spec.after == "hold" and dep.decisions.end is None:
             await dep.decisions.unless_ended(self._hold())
         end = dep.decisions.settle()
         keep = dep.spec.after == "keep" if end is None else end is AfterServing.KEEP
