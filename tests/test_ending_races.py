@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -206,3 +207,11 @@ async def test_what_an_unanswered_request_has_made_is_released_with_its_deployme
             assert (end.billing, shopper.billing()) == (Billing.RELEASED, [])
         else:
             assert (end.billing, end.kind) == (Billing.UNKNOWN, "release_unconfirmed")
+
+
+async def test_what_is_cancelled_as_it_begins_is_no_defect(sim: Simulation) -> None:
+    """While it is told which engine was chosen, too."""
+    async with sim.orchestrator() as orchestrator:
+        ident = await orchestrator.deployments.deploy(replace(spec(), engine="auto"))
+        await orchestrator.deployments.cancel(ident)
+        assert last(await told(orchestrator, ident)).outcome == "cancelled"

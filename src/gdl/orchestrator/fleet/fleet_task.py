@@ -24,7 +24,7 @@ from gdl.orchestrator.fleet.channel import FleetChannel
 from gdl.orchestrator.fleet.replacing import Replacing
 from gdl.orchestrator.fleet.replicas import ENDS, Replicas
 from gdl.orchestrator.fleet.router import Router
-from gdl.orchestrator.run.internal_error import write_trace
+from gdl.orchestrator.run.internal_error import internal_error
 
 _LOOK_S = 0.25
 """Between two looks at the replicas. Their own health is looked at about as often."""
@@ -83,10 +83,7 @@ class FleetTask:
                 await self._round()
                 await self._pause()
         except Exception as error:
-            path = await write_trace(self._log_dir, traceback.format_exc())
-            self._error = GdlError(
-                f"internal error: {type(error).__name__}: {error}", f"details: {path}"
-            )
+            self._error = await internal_error(self._log_dir, error, traceback.format_exc())
         finally:
             await self._end()
 

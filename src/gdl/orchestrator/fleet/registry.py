@@ -35,7 +35,7 @@ from gdl.orchestrator.fleet.resuming import Resuming
 from gdl.orchestrator.fleet.router import MakeRouter, Router
 from gdl.orchestrator.leasing import process_liveness
 from gdl.orchestrator.leasing.uninterrupted import uninterrupted
-from gdl.orchestrator.run.internal_error import write_trace
+from gdl.orchestrator.run.internal_error import internal_error
 from gdl.orchestrator.run.planned import new_id
 from gdl.orchestrator.run.registry import DeploymentRegistry
 from gdl.settings import Settings
@@ -171,13 +171,10 @@ class FleetRegistry:
             await uninterrupted(task.run(port))
         except Exception as error:
             # A defect of ours: whoever waits is told, and the deployments end with the program.
-            what = f"internal error: {type(error).__name__}: {error}"
-            trace = traceback.format_exc()
-            path = await write_trace(self._settings.logs_dir / channel.id, trace)
-            cost = channel.state.ended_cost
-            await channel.emit(
-                fe.FleetFinished("failed", Billing.UNKNOWN, cost, what, f"details: {path}", "error")
-            )
+            folder, trace = self._settings.logs_dir / channel.id, traceback.format_exc()
+            told = await internal_error(folder, error, trace)
+            cost, why = channel.state.ended_cost, (told.message, told.hint, "error")
+            await channel.emit(fe.FleetFinished("failed", Billing.UNKNOWN, cost, *why))
         if resuming is not None:
             await resuming.aclose()
         finished = channel.state.finished

@@ -30,8 +30,9 @@ from gdl.orchestrator.run.attempt_calls import Begin, MakeAttempt
 from gdl.orchestrator.run.attempt_offer import attempt_started
 from gdl.orchestrator.run.ends import begin_to_stop, known_cause, leave, serves, tell_failure
 from gdl.orchestrator.run.finishing import finished
-from gdl.orchestrator.run.internal_error import write_trace
+from gdl.orchestrator.run.internal_error import internal_error
 from gdl.orchestrator.run.next_offer import NextOffer
+from gdl.orchestrator.run.planned import tell_plan
 from gdl.orchestrator.run.resumed import ENDINGS, Resumed, reach_for_release
 from gdl.orchestrator.run.tries import Tries
 
@@ -71,12 +72,17 @@ class DeploymentTask:
         """The attempt that a process that is gone had begun."""
 
     async def run(
-        self, begin: Begin | None = None, *, resumed: Resumed | None = None, backend: str = ""
+        self,
+        begin: Begin | None = None,
+        *,
+        resumed: Resumed | None = None,
+        backend: str = "",
+        why: str = "",
     ) -> None:
         """`begin` replaces the attempts with something that ends in a serving attempt on a
         machine rented earlier, which is then released only when that is asked for. resumed: where
         a process that is gone had come with the current attempt. backend: of what `begin` goes on
-        with."""
+        with. why: its engine was chosen, if it was."""
         self._spared = _NEVER if begin is None else _UNLESS_STOPPED
         watching = asyncio.create_task(self._selection.budget.watch(self._deployment))
         try:
@@ -88,6 +94,8 @@ class DeploymentTask:
             elif resumed is not None and resumed.serves:
                 await self._serve_again(resumed)
             else:
+                if resumed is None:
+                    await tell_plan(self._deployment, why)
                 await self._attempts(resumed)
             await self._after_serving()
         except asyncio.CancelledError:
@@ -217,10 +225,7 @@ class DeploymentTask:
             await dep.decisions.unless_ended(self._hold())
         end = dep.decisions.settle()
         keep = dep.spec.after == "keep" if end is None else end is AfterServing.KEEP
-        if keep:
-            await uninterrupted(self._leave())
-            return
-        await uninterrupted(self._stop())
+        await uninterrupted(self._leave() if keep else self._stop())
 
     async def _leave(self) -> None:
         """Of what serves nothing ends but our way to it."""
@@ -320,9 +325,7 @@ class DeploymentTask:
 
     async def _broken(self, error: Exception, trace: str) -> None:
         """A defect of ours: written down, and then an end like any other."""
-        path = await write_trace(self._deployment.log_dir, trace)
-        what = f"internal error: {type(error).__name__}: {error}"
-        await self._failed(GdlError(what, f"details: {path}"))
+        await self._failed(await internal_error(self._deployment.log_dir, error, trace))
 
     async def _failed(self, error: GdlError) -> None:
         dep = self._deployment

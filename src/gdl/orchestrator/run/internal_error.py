@@ -5,6 +5,14 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from gdl.domain.errors import GdlError
+
+
+async def internal_error(folder: Path, error: Exception, trace: str) -> GdlError:
+    """As which it ends what it came up in."""
+    path = await write_trace(folder, trace)
+    return GdlError(f"internal error: {type(error).__name__}: {error}", f"details: {path}")
+
 
 async def write_trace(folder: Path, trace: str) -> Path:
     """The file with it; it need not be there, should the disk refuse it."""

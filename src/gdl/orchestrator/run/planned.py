@@ -17,6 +17,8 @@ from gdl.orchestrator.deployment.event_channel import EventChannel
 from gdl.orchestrator.deployment.rental_record import RentalRecord
 from gdl.orchestrator.deployment.siblings import Siblings
 from gdl.orchestrator.leasing import process_liveness
+from gdl.orchestrator.leasing.deployed_model import tell_source
+from gdl.orchestrator.leasing.engine_choice import tell_choice
 from gdl.orchestrator.leasing.requirements import needed_of
 from gdl.settings import Settings
 
@@ -24,6 +26,12 @@ from gdl.settings import Settings
 def new_id(now: datetime) -> str:
     """Of a deployment or a fleet that begins now."""
     return f"{now:%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
+
+
+async def tell_plan(deployment: Deployment, why: str) -> None:
+    """What its user did not decide. why: its engine was chosen, if it was."""
+    await tell_choice(deployment, why)
+    await tell_source(deployment)
 
 
 async def planned(

@@ -28,8 +28,8 @@ from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.deployment.event_channel import EventChannel
 from gdl.orchestrator.deployment.siblings import Siblings
 from gdl.orchestrator.deployment.summary import broken_off
-from gdl.orchestrator.leasing.deployed_model import tell_source, to_deploy
-from gdl.orchestrator.leasing.engine_choice import engine_for, tell_choice
+from gdl.orchestrator.leasing.deployed_model import to_deploy
+from gdl.orchestrator.leasing.engine_choice import engine_for
 from gdl.orchestrator.leasing.markets import Markets
 from gdl.orchestrator.leasing.model_lookup import ModelLookup
 from gdl.orchestrator.leasing.selection import OfferSelection
@@ -145,12 +145,9 @@ class DeploymentRegistry:
         return deployment.id
 
     async def _run_telling_orphans(self, deployment: Deployment, why: str) -> None:
-        """why: its engine was chosen, if it was."""
-        await tell_choice(deployment, why)
-        await tell_source(deployment)
         telling = asyncio.create_task(tell_left_open(deployment, self._markets))
         try:
-            await self._run(deployment)
+            await self._run(deployment, why=why)
         finally:
             telling.cancel()
             await asyncio.gather(telling, return_exceptions=True)
@@ -162,12 +159,13 @@ class DeploymentRegistry:
         *,
         resumed: Resumed | None = None,
         backend: str = "",
+        why: str = "",
     ) -> None:
         task = DeploymentTask(
             deployment, self._attempt_of, self._selection, self._clock, rents=self._markets.bill
         )
         try:
-            await task.run(begin, resumed=resumed, backend=backend)
+            await task.run(begin, resumed=resumed, backend=backend, why=why)
         finally:
             self._attempts.pop(deployment.id, None)
 
