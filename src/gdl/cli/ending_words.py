@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from gdl.domain.deployment import DeploymentState
 from gdl.domain.phase import Billing, Phase
 from gdl.presentation.endings import ENDED, on_own_machine
+
+if TYPE_CHECKING:
+    from gdl.domain.deployment import DeploymentState
 
 _AGAIN = "press Ctrl-C again to stop waiting"
 _BILLING = f"({_AGAIN}; the machine may then still be billing)"

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from gdl.domain.deployment import DeploymentState
+from typing import TYPE_CHECKING
+
 from gdl.domain.phase import Billing
+
+if TYPE_CHECKING:
+    from gdl.domain.deployment import DeploymentState
 
 _MONEY = {
     Billing.NONE: "nothing is rented",
