@@ -146,6 +146,9 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Market]:
         assert opened.returncode == 0, opened.stderr
         yield made
         made.run(f"gdl-tui destroy {made.session} --yes")
+        for row in made.run("gdl-tui tunnel --json").stdout.splitlines():
+            if "session_id" in (told := json.loads(row)):
+                made.run(f"gdl-tui tunnel {told['session_id']} --stop")
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(30)
