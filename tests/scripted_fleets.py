@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from gdl.domain.errors import UsageError
 from gdl.domain.events import Recorded
 from gdl.domain.fleet import FleetState, replayed_fleet
-from gdl.domain.fleet_orders import FleetOrder
+from gdl.domain.fleet_orders import End, FleetOrder
 from gdl.domain.fleet_spec import FleetSpec
 from gdl.domain.fleet_view import FleetView
 
@@ -48,7 +48,8 @@ class ScriptedFleets:
         self.ordered.append((ident, what))
         return ident
 
-    async def ended(self, ident: str) -> FleetView:
+    async def released(self, ident: str) -> FleetView:
+        await self.order(ident, End())
         if self.ends is not None:
             await self.ends.wait()
         return await self.view(ident)

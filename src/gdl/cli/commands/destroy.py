@@ -101,7 +101,6 @@ def destroy(
 async def _destroy_fleet(session: Session, ident: str, said: Consent) -> int:
     """Release all replicas of a fleet, in whichever process it runs."""
     from gdl.domain.errors import ReleaseUnconfirmed
-    from gdl.domain.fleet_orders import End
     from gdl.domain.money import dollars
     from gdl.presentation.fleets import summary
     from gdl.presentation.lines import plain
@@ -113,11 +112,7 @@ async def _destroy_fleet(session: Session, ident: str, said: Consent) -> int:
     await agreed(plain(question, 300), said, undone="not released", refusal=refusal)
     if view.runs or view.resumable:
         say(f"releasing {plain(view.id)} ...")
-        await fleets.order(view.id, End())
-        view = await fleets.ended(view.id)
-        if view.resumable:  # it was just being left, and did not hear of that any more
-            await fleets.order(view.id, End())
-            view = await fleets.ended(view.id)
+        view = await fleets.released(view.id)
     if view.doubts:
         raise ReleaseUnconfirmed(
             f"the end of {', '.join(view.doubts)} is not proven: it may still be billing",

@@ -46,8 +46,8 @@ class Fleets(Protocol):
         is gone is ended by this one. Raises UsageError for what makes no sense, as no replicas."""
         ...
 
-    async def ended(self, ident: str) -> FleetView:
-        """Until a fleet has ended, wherever it runs."""
+    async def released(self, ident: str) -> FleetView:
+        """End a fleet and release its machines, wherever it runs; what came of it."""
         ...
 
     async def rows(self, *, past: bool = False) -> Sequence[FleetView]:

@@ -230,6 +230,7 @@ class FleetRegistry:
         return row.id
 
     async def ended(self, ident: str) -> FleetView:
+        """Once it has, wherever it runs."""
         row = await self._lookup.find(ident)
         if (task := self._tasks.get(row.id)) is not None:
             await asyncio.shield(task)
@@ -237,6 +238,14 @@ class FleetRegistry:
             await asyncio.sleep(_LOOK_S)
             row = await self._lookup.find(row.id)
         return await self._lookup.view(row)
+
+    async def released(self, ident: str) -> FleetView:
+        await self.order(ident, End())
+        view = await self.ended(ident)
+        if view.resumable:  # it was just being left, and did not hear of that any more
+            await self.order(view.id, End())
+            view = await self.ended(view.id)
+        return view
 
     async def aclose(self) -> None:
         """Release what they have rented, and wait for that."""

@@ -12,7 +12,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 
 from gdl.domain.errors import GdlError
-from gdl.domain.fleet_orders import End, FleetOrder, Scale
+from gdl.domain.fleet_orders import FleetOrder, Scale
 from gdl.domain.fleet_view import FleetView
 from gdl.presentation.lines import plain
 from gdl.presentation.words import plural
@@ -201,10 +201,8 @@ class FleetScreen(Explains, Modal[None]):
 
     async def _released(self, context: AppContext, fleet_id: str) -> None:
         """Until that is proven, this window open or not. Raises GdlError."""
-        await context.orchestrator.fleets.order(fleet_id, End())
         context.say("releasing all")
-        self.action_look()
-        ended = await context.orchestrator.fleets.ended(fleet_id)
+        ended = await context.orchestrator.fleets.released(fleet_id)
         self.action_look()
         # What is said below about money is as new as what is said about the end.
         await list_sessions(context)
