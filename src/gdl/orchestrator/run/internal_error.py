@@ -9,16 +9,10 @@ from gdl.domain.errors import GdlError
 
 
 async def internal_error(folder: Path, error: Exception, trace: str) -> GdlError:
-    """As which it ends what it came up in."""
-    path = await write_trace(folder, trace)
-    return GdlError(f"internal error: {type(error).__name__}: {error}", f"details: {path}")
-
-
-async def write_trace(folder: Path, trace: str) -> Path:
-    """The file with it; it need not be there, should the disk refuse it."""
+    """As which it ends what it came up in. Its file is not there where the disk refuses it."""
     path = folder / "internal-error.txt"
     await asyncio.to_thread(_write, path, trace)
-    return path
+    return GdlError(f"internal error: {type(error).__name__}: {error}", f"details: {path}")
 
 
 def _write(path: Path, text: str) -> None:
