@@ -40,12 +40,6 @@ class _Command(Enum):
     CONTINUE = "continue"
 
 
-_WORDS = {
-    _Command.CANCEL: ending_words.cancelling,
-    _Command.RELEASE: ending_words.releasing,
-}
-
-
 @dataclass(frozen=True, slots=True)
 class Ending:
     """finished: the last event. gave_up: the user stopped waiting for it, and it was made here.
@@ -248,9 +242,13 @@ class Follower:
             say("holding the tunnel open; press Ctrl-C to end")
             return
         self._wanted = wanted
-        words = _WORDS.get(wanted)
-        kept = ending_words.keeping(self._state, reached=self._reached)
-        say(kept if words is None else words(self._state))
+        match wanted:
+            case _Command.CANCEL:
+                say(ending_words.cancelling(self._state))
+            case _Command.RELEASE:
+                say(ending_words.releasing(self._state))
+            case _:
+                say(ending_words.keeping(self._state, reached=self._reached))
         if self._id is not None:
             self._issue(self._id, wanted)
 
