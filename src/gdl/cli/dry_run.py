@@ -9,9 +9,8 @@ from gdl.cli.consent import costs, price_lines, suitable_offers
 from gdl.cli.fleet_consent import of_several
 from gdl.cli.output import say
 from gdl.domain.fleet_spec import check_replicas
-from gdl.domain.money import dollars
+from gdl.domain.money import dollars, hourly
 from gdl.presentation.lines import plain
-from gdl.presentation.money import hourly
 from gdl.presentation.words import plural
 
 if TYPE_CHECKING:
@@ -89,9 +88,10 @@ async def show(session: Session, spec: DeploymentSpec, replicas: int | None = No
 def _plan(
     session: Session, spec: DeploymentSpec, tried: Sequence[RankedOffer]
 ) -> list[tuple[str, str]]:
-    from gdl.domain.guard import limits as guard_limits
+    from gdl.domain.guard import limits as limits_in_words
     from gdl.engines import registry
     from gdl.presentation.hardware import gigabytes
+    from gdl.presentation.session_end import guard_limits
 
     sized = session.orchestrator.market.size(spec.query)
     need = "its size is not known"
@@ -104,10 +104,11 @@ def _plan(
         limits.append(f"none above {hourly(spec.query.max_price)}")
     if spec.max_spend is not None:
         limits.append(f"{dollars(spec.max_spend)} in all")
-    if ends_after := guard_limits(spec.idle_minutes, spec.unseen_hours):
-        there = {each.offer.backend for each in tried} <= session.orchestrator.guarded
-        can = "ends after" if there else "no guard on all of these machines: nothing ends after"
-        limits.append(f"{can} {ends_after}")
+    wanted, backends = (spec.idle_minutes, spec.unseen_hours), {r.offer.backend for r in tried}
+    if ends_after := guard_limits(*wanted, session.orchestrator, backends):
+        limits.append(f"ends after {ends_after}")
+    elif asked := limits_in_words(*wanted):
+        limits.append(f"no guard on all of these machines: nothing ends after {asked}")
     return [
         ("model", f"{plain(spec.model, 120)}: {need}"),
         ("plan", f"rent, install {engine}, load the model{bench}, {_THEN[spec.after]}"),
