@@ -12,12 +12,12 @@ from deployment_support import last, of_type, spec, told, until
 from gdl.domain import events as ev
 from gdl.domain.clock import now
 from gdl.domain.errors import UsageError
+from gdl.domain.money import hourly
 from gdl.domain.offers import Offer, OfferQuery, OfferTerms
 from gdl.domain.phase import Billing, Phase
 from gdl.domain.ranking import rank, why_none
 from gdl.domain.spec import DeploymentSpec
 from gdl.orchestrator.leasing import session_monitor
-from gdl.presentation.money import hourly
 from gdl.simulator.fault_models import Falls
 from gdl.simulator.markets import MarketStandIn
 from gdl.tui.widgets import session_rows

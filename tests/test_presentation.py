@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from gdl.domain.benchmark import OWN
 from gdl.domain.clock import day_and_time, time_of_day
-from gdl.domain.money import dollars
+from gdl.domain.money import dollars, hourly, price
 from gdl.domain.offers import Exclusion
 from gdl.domain.session import Session, SessionStatus
 from gdl.presentation.durations import age, clock_time, duration, hours_left, since
 from gdl.presentation.hardware import gigabytes, gpu_name, gpus, machine
 from gdl.presentation.lines import plain, plain_block, plain_line
-from gdl.presentation.money import hourly, in_cell, price
+from gdl.presentation.money import in_cell
 from gdl.presentation.words import milliseconds, plural, sentence, workload_words
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -15,11 +15,10 @@ import typer
 from gdl.cli.output import say
 from gdl.cli.runtime import at_terminal
 from gdl.domain.errors import Cancelled, GdlError, NoSuitableOffer, UsageError
-from gdl.domain.money import dollars
+from gdl.domain.money import dollars, hourly
 from gdl.domain.ranking import why_none
 from gdl.presentation.hardware import machine
 from gdl.presentation.lines import plain
-from gdl.presentation.money import hourly
 from gdl.presentation.session_end import until_when
 from gdl.presentation.words import plural
 

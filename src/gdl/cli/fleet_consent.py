@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 from gdl.cli.consent import Consent, agreed, costs, suitable_offers
 from gdl.cli.output import say
 from gdl.domain.errors import UsageError
-from gdl.domain.money import dollars
+from gdl.domain.money import dollars, hourly
 from gdl.presentation.lines import plain
-from gdl.presentation.money import hourly
 from gdl.presentation.words import plural
 
 if TYPE_CHECKING:

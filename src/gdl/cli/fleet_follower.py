@@ -19,11 +19,11 @@ from gdl.domain.errors import GdlError
 from gdl.domain.events import Recorded
 from gdl.domain.fleet import FleetState, apply_fleet
 from gdl.domain.fleet_orders import End
+from gdl.domain.money import hourly
 from gdl.domain.serialization import recorded_to_plain
 from gdl.presentation.durations import clock_time
 from gdl.presentation.fleets import name_of, words_of
 from gdl.presentation.lines import plain
-from gdl.presentation.money import hourly
 
 if TYPE_CHECKING:
     from gdl.cli.runtime import Session

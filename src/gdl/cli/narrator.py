@@ -12,7 +12,7 @@ from gdl.domain.clock import day_and_time
 from gdl.domain.deployment import DeploymentState
 from gdl.domain.events import Recorded
 from gdl.domain.health import CheckStatus, degraded
-from gdl.domain.money import dollars
+from gdl.domain.money import dollars, hourly
 from gdl.domain.phase import Phase
 from gdl.domain.session_price import SessionPrice
 from gdl.domain.summary import AttemptSummary
@@ -20,7 +20,7 @@ from gdl.presentation.durations import clock_time, duration
 from gdl.presentation.endings import outcome_words
 from gdl.presentation.hardware import host, machine
 from gdl.presentation.lines import plain
-from gdl.presentation.money import charge, hourly
+from gdl.presentation.money import charge
 from gdl.presentation.session_price import explained
 from gdl.presentation.words import plural
 

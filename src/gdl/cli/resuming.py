@@ -72,10 +72,9 @@ def table_of(rows: Sequence[ResumableDeployment], columns: int | None) -> list[s
     """columns: of the terminal, None where a line may be of any length."""
 
     from gdl.cli.tables import table
-    from gdl.domain.money import dollars
+    from gdl.domain.money import dollars, hourly
     from gdl.presentation.durations import clock_time
     from gdl.presentation.hardware import machine
-    from gdl.presentation.money import hourly
 
     now = clock.now()
     headings = ("DEPLOYMENT", "MODEL", "PHASE", "SESSION", "MACHINE", ">PRICE", ">SINCE", ">COST")

@@ -8,13 +8,12 @@ from gdl.cli.consent import Consent, to_rent
 from gdl.cli.output import say
 from gdl.cli.runtime import Session
 from gdl.domain.errors import GdlError, MachineError, NoSuitableOffer, UsageError
-from gdl.domain.money import dollars
+from gdl.domain.money import dollars, hourly
 from gdl.domain.offers import OfferQuery
 from gdl.domain.ranking import why_none
 from gdl.domain.spec import DeploymentSpec
 from gdl.domain.volumes import Volume
 from gdl.presentation.lines import plain
-from gdl.presentation.money import hourly
 
 _TRIES = 8
 """Offers whose machines are asked for a volume, cheapest first."""

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from gdl.domain.money import hourly
 from gdl.loadgen.load import Outcome
 from gdl.loadgen.metrics import METRICS, PERCENTS, Spread
 from gdl.loadgen.stats import cost_per_million
-from gdl.presentation.money import hourly
 from gdl.presentation.words import DOUBTED
 
 MARKED = f"{DOUBTED} the load generator was the bottleneck: the server may do better"

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 from gdl.domain import fleet_events as fe
 from gdl.domain.event import Event
 from gdl.domain.fleet import FleetState
-from gdl.domain.money import dollars
+from gdl.domain.money import dollars, hourly
 from gdl.presentation.endings import money_words, outcome_words
 from gdl.presentation.hardware import machine
 from gdl.presentation.lines import plain
-from gdl.presentation.money import hourly
 from gdl.presentation.words import plural
 
 if TYPE_CHECKING:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from gdl.domain.money import dollars
-from gdl.domain.money import hourly as hourly
-from gdl.domain.money import price as price
+from gdl.domain.money import dollars, hourly
 
 
 def in_cell(amount: float) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gdl.domain.money import hourly
 from gdl.presentation.hardware import machine
 from gdl.presentation.lines import plain
-from gdl.presentation.money import hourly
 
 if TYPE_CHECKING:
     from gdl.domain.offers import RankedOffer

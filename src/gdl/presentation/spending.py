@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from gdl.domain.money import Balance, dollars
+from gdl.domain.money import Balance, dollars, hourly
 from gdl.domain.spending import Cap, SpendingReport, SpendingRow
 from gdl.domain.volumes import Volume
 from gdl.presentation.durations import since
-from gdl.presentation.money import hourly
 
 _NOW = {"day": "today", "month": "this month"}
 

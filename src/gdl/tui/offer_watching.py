@@ -12,6 +12,7 @@ from typing import NamedTuple
 from rich.text import Text
 
 from gdl.domain.errors import GdlError
+from gdl.domain.money import hourly
 from gdl.domain.offers import OfferQuery, RankedOffer
 from gdl.domain.spec import DeploymentSpec
 from gdl.orchestrator.api.offer_watch import (
@@ -24,7 +25,6 @@ from gdl.orchestrator.api.offer_watch import (
 )
 from gdl.presentation.durations import clock_time
 from gdl.presentation.lines import plain
-from gdl.presentation.money import hourly
 from gdl.presentation.offer_filter import OfferFilter
 from gdl.presentation.offer_line import offer_line
 from gdl.presentation.words import plural

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from gdl.domain.errors import GdlError
+from gdl.domain.money import hourly
 from gdl.presentation.lines import plain
-from gdl.presentation.money import hourly
 from gdl.presentation.resuming import machine_that_you_have
 from gdl.tui.context import AppContext
 

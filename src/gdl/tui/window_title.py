@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gdl.domain.health import Condition
+from gdl.domain.money import hourly
 from gdl.domain.phase import Phase
 from gdl.presentation.endings import outcome_words
 from gdl.presentation.lines import plain
-from gdl.presentation.money import hourly
 from gdl.tui.widgets.phase_rail import phase_words
 
 if TYPE_CHECKING:

@@ -37,12 +37,11 @@ from gdl.domain.errors import (
     UsageError,
 )
 from gdl.domain.findings import Finding
-from gdl.domain.money import Balance, Charge, CostReport, PriceRise
+from gdl.domain.money import Balance, Charge, CostReport, PriceRise, hourly
 from gdl.domain.offers import Offer, OfferQuery, dearer
 from gdl.domain.session import RentAnswer, RentRequest, Session, SessionStatus
 from gdl.domain.text import one_line
 from gdl.domain.volumes import Volume
-from gdl.presentation.money import hourly
 from gdl.settings import Settings
 
 

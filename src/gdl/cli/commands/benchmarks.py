@@ -61,9 +61,8 @@ def benchmarks(
 
 
 def _cells(one: Measurement) -> tuple[str, ...]:
-    from gdl.domain.money import dollars
+    from gdl.domain.money import dollars, hourly
     from gdl.presentation.lines import plain
-    from gdl.presentation.money import hourly
     from gdl.presentation.words import workload_words
 
     cost, per_dollar = one.report.cost_per_million, one.tokens_per_dollar

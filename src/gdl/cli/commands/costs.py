@@ -57,9 +57,8 @@ def _as_lines(output: Output, report: CostReport) -> None:
 
 
 def _cells(one: SessionCost) -> tuple[str, ...]:
-    from gdl.domain.money import dollars
+    from gdl.domain.money import dollars, hourly
     from gdl.presentation.durations import duration
-    from gdl.presentation.money import hourly
 
     lasted = ""
     if one.since is not None:

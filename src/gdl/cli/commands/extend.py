@@ -63,10 +63,9 @@ def extend(
 
 async def _agree(orchestrator: OrchestratorApi, ident: str, hours: int, said: Consent) -> None:
     """Ask whether to pay for these hours. Raises Cancelled, UsageError."""
-    from gdl.domain.money import dollars
+    from gdl.domain.money import dollars, hourly
     from gdl.orchestrator.api.session_ids import refuse_over
     from gdl.presentation.lines import plain
-    from gdl.presentation.money import hourly
 
     if said.given or not costs(orchestrator):
         return

@@ -126,8 +126,7 @@ def _total(accounts: list[LedgerAccount], *, simulated: bool) -> float:
 
 def _cells(one: LedgerEntry, account: LedgerAccount | None) -> tuple[Any, ...]:
     """account: what it all came to, at the last entry about it."""
-    from gdl.domain.money import dollars
-    from gdl.presentation.money import hourly
+    from gdl.domain.money import dollars, hourly
 
     cost = ""
     if account is not None:

@@ -230,9 +230,8 @@ def _headings(speeds: bool) -> tuple[str, ...]:
 
 
 def _cells(row: RankedOffer, speeds: bool) -> tuple[str, ...]:
-    from gdl.domain.money import dollars
+    from gdl.domain.money import dollars, hourly
     from gdl.presentation.hardware import machine
-    from gdl.presentation.money import hourly
 
     offer = row.offer
     per_million = "" if row.usd_per_million is None else dollars(row.usd_per_million)

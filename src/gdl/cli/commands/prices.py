@@ -155,9 +155,8 @@ def _off(speed: Speed) -> str:
 
 
 def _cells(one: _Priced) -> tuple[str, ...]:
-    from gdl.domain.money import dollars
+    from gdl.domain.money import dollars, hourly
     from gdl.presentation.hardware import machine
-    from gdl.presentation.money import hourly
 
     offer, speed = one.row.offer, one.speed
     return (

@@ -102,7 +102,7 @@ def scale(
         from gdl.domain.errors import UsageError
         from gdl.domain.fleet_orders import Change, Scale
         from gdl.domain.fleet_spec import check_replicas
-        from gdl.presentation.money import hourly
+        from gdl.domain.money import hourly
 
         fleets = session.orchestrator.fleets
         arguments = None if change.engine_arg is None else tuple(change.engine_arg)

@@ -97,10 +97,9 @@ def session_to_plain(row: SessionRow) -> dict[str, Any]:
 
 
 def _cells(row: SessionRow, now: datetime) -> tuple[str, ...]:
-    from gdl.domain.money import dollars
+    from gdl.domain.money import dollars, hourly
     from gdl.presentation.durations import hours_left
     from gdl.presentation.hardware import machine
-    from gdl.presentation.money import hourly
 
     session = row.session
     return (

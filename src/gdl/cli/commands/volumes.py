@@ -62,9 +62,8 @@ def make(
     """Make a volume. It costs money until it is deleted."""
 
     async def body(session: Session) -> int:
-        from gdl.domain.money import dollars
+        from gdl.domain.money import dollars, hourly
         from gdl.presentation.lines import plain
-        from gdl.presentation.money import hourly
 
         _check(session)
         if costs(session.orchestrator):
@@ -156,8 +155,7 @@ def to_plain(row: VolumeRow) -> dict[str, Any]:
 
 
 def _cells(row: VolumeRow) -> tuple[str, ...]:
-    from gdl.domain.money import dollars
-    from gdl.presentation.money import hourly
+    from gdl.domain.money import dollars, hourly
 
     volume = row.volume
     return (

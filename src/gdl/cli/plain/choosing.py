@@ -13,12 +13,11 @@ from gdl.cli.offer_words import filter_of
 from gdl.cli.output import say, say_away
 from gdl.cli.runtime import Session, complain
 from gdl.domain.errors import GdlError, UsageError
-from gdl.domain.money import dollars
+from gdl.domain.money import dollars, hourly
 from gdl.domain.offers import OfferQuery
 from gdl.domain.spec import ConfirmedOffer
 from gdl.presentation.hardware import gigabytes, machine
 from gdl.presentation.lines import plain
-from gdl.presentation.money import hourly
 from gdl.presentation.offer_filter import passing
 from gdl.presentation.words import plural
 

@@ -21,11 +21,10 @@ from gdl.domain.conversation import ChatTurn, Conversation
 from gdl.domain.decisions import AfterFailure, AfterServing, Decision
 from gdl.domain.deployment import DeploymentState
 from gdl.domain.errors import GdlError
-from gdl.domain.money import dollars
+from gdl.domain.money import dollars, hourly
 from gdl.presentation.chat import cut
 from gdl.presentation.endings import on_own_machine
 from gdl.presentation.lines import plain
-from gdl.presentation.money import hourly
 from gdl.presentation.words import RELEASED_FIRST
 
 if TYPE_CHECKING:

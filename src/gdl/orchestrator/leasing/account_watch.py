@@ -12,7 +12,7 @@ from gdl.domain import events as ev
 from gdl.domain.clock import day_and_time, time_of_day
 from gdl.domain.errors import GdlError
 from gdl.domain.ledger import accounts
-from gdl.domain.money import PriceRise, dollars
+from gdl.domain.money import PriceRise, dollars, hourly
 from gdl.domain.phase import Billing
 from gdl.domain.rental import Rental
 from gdl.domain.spending import per_hour
@@ -21,7 +21,6 @@ from gdl.journal.store import Journal
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.leasing.balances import Balances
 from gdl.presentation.durations import since
-from gdl.presentation.money import hourly
 
 _LOOK_S = 60.0
 """Between two looks, each of which may ask the marketplace."""

@@ -8,11 +8,10 @@ from datetime import datetime
 
 from gdl.backends.base import Backend, TellsBalance
 from gdl.domain.errors import BackendError
-from gdl.domain.money import Balance, dollars
+from gdl.domain.money import Balance, dollars, hourly
 from gdl.domain.offers import Exclusion, Offer
 from gdl.orchestrator.leasing.spending import LEAST_MINUTES
 from gdl.presentation.durations import since
-from gdl.presentation.money import hourly
 from gdl.settings import Settings
 
 HOLDS_S = 60.0

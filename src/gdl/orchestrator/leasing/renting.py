@@ -22,6 +22,7 @@ from gdl.domain.errors import (
     SessionExists,
 )
 from gdl.domain.ledger import LedgerEntry, LedgerKind
+from gdl.domain.money import hourly
 from gdl.domain.offers import Offer, dearer
 from gdl.domain.phase import Billing
 from gdl.domain.rental import Rental
@@ -40,7 +41,6 @@ from gdl.orchestrator.leasing.retry import LONGEST_S, retrying
 from gdl.orchestrator.leasing.session_monitor import SessionMonitor
 from gdl.orchestrator.leasing.takeover import Takeover
 from gdl.orchestrator.leasing.uninterrupted import uninterrupted
-from gdl.presentation.money import hourly
 from gdl.settings import Settings
 
 _NEXT = "the next offer may do better"

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from gdl.domain import events as ev
 from gdl.domain.errors import ConfirmedOfferGone, NoSuitableOffer
+from gdl.domain.money import hourly
 from gdl.domain.offers import Exclusion, Offer, OfferQuery, RankedOffer, dearer
 from gdl.domain.ranking import why_none
 from gdl.journal.store import Journal
@@ -22,7 +23,6 @@ from gdl.orchestrator.leasing.marketplace import Marketplace
 from gdl.orchestrator.leasing.markets import Markets
 from gdl.orchestrator.leasing.requirements import session_needs
 from gdl.orchestrator.leasing.retry import LONGEST_S, retrying
-from gdl.presentation.money import hourly
 from gdl.settings import Settings
 
 _NEXT = "take the next offer"

@@ -15,7 +15,7 @@ from gdl.domain.clock import time_of_day
 from gdl.domain.deployment import replayed
 from gdl.domain.errors import GdlError, SpendLimitReached
 from gdl.domain.lazy_dataclass import dataclass
-from gdl.domain.money import dollars
+from gdl.domain.money import dollars, hourly
 from gdl.domain.offers import Offer
 from gdl.domain.phase import Billing
 from gdl.domain.rental import Rental
@@ -23,7 +23,6 @@ from gdl.domain.spending import Cap
 from gdl.journal.store import Journal
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.leasing.spending_caps import SpendingCaps, cap_hint, cap_words
-from gdl.presentation.money import hourly
 
 LEAST_MINUTES = 10
 """What a machine is rented for at least: less than that comes to nothing. Limits and balances must

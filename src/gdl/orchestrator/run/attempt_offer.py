@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from gdl.domain import events as ev
 from gdl.domain.engine_image import EngineImage
+from gdl.domain.money import hourly
 from gdl.domain.offers import Offer
 from gdl.domain.session_price import SessionPrice
-from gdl.presentation.money import hourly
 
 
 def attempt_started(

@@ -14,10 +14,9 @@ from textual.containers import Horizontal
 
 from gdl.domain.benchmark import BenchReport, Measurement, ranked
 from gdl.domain.errors import GdlError
-from gdl.domain.money import dollars
+from gdl.domain.money import dollars, price
 from gdl.presentation.durations import clock_time
 from gdl.presentation.lines import plain
-from gdl.presentation.money import price
 from gdl.presentation.words import DOUBTED, milliseconds, plural, workload_words
 from gdl.tui.panes import Split
 from gdl.tui.save_file import save_text

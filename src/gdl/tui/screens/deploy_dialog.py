@@ -16,12 +16,11 @@ from textual.widgets import Button, Static
 from gdl.domain.engine import Capabilities
 from gdl.domain.errors import GdlError
 from gdl.domain.lazy_dataclass import dataclass
-from gdl.domain.money import Balance, dollars
+from gdl.domain.money import Balance, dollars, hourly
 from gdl.domain.offers import RankedOffer
 from gdl.domain.session_price import SessionPrice
 from gdl.presentation.hardware import gpus
 from gdl.presentation.lines import plain
-from gdl.presentation.money import hourly
 from gdl.presentation.session_price import parts, times
 from gdl.presentation.spending import balance_line
 from gdl.tui.context import context_of

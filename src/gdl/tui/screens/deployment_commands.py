@@ -13,13 +13,12 @@ from gdl.domain.change import Change
 from gdl.domain.decisions import AfterFailure, AfterServing
 from gdl.domain.deployment import DeploymentState
 from gdl.domain.errors import GdlError
-from gdl.domain.money import dollars
+from gdl.domain.money import dollars, hourly
 from gdl.domain.phase import Billing, Phase
 from gdl.domain.spec import DeploymentSpec
 from gdl.presentation.endings import on_own_machine
 from gdl.presentation.hardware import gpus
 from gdl.presentation.lines import plain
-from gdl.presentation.money import hourly
 from gdl.presentation.words import plural
 from gdl.tui.consequences import of_cancelling, of_keeping, of_releasing
 from gdl.tui.context import AppContext

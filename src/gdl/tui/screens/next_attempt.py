@@ -8,11 +8,10 @@ from rich.text import Text
 
 from gdl.domain.attempt_state import AttemptState
 from gdl.domain.errors import GdlError
-from gdl.domain.money import dollars
+from gdl.domain.money import dollars, hourly
 from gdl.domain.offers import RankedOffer
 from gdl.presentation.hardware import gpus
 from gdl.presentation.lines import plain
-from gdl.presentation.money import hourly
 from gdl.presentation.session_price import parts
 from gdl.presentation.words import RELEASED_FIRST, plural, sentence
 from gdl.tui.context import AppContext

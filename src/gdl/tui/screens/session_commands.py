@@ -10,11 +10,10 @@ from functools import partial
 from rich.text import Text
 
 from gdl.domain.errors import GdlError
-from gdl.domain.money import dollars
+from gdl.domain.money import dollars, hourly, price
 from gdl.orchestrator.api.views import PUBLIC_MEANS, SessionRow
 from gdl.presentation.durations import hours_left
 from gdl.presentation.lines import plain
-from gdl.presentation.money import hourly, price
 from gdl.presentation.words import sentence
 from gdl.tui.consequences import destroyed, of_destroying
 from gdl.tui.context import AppContext

@@ -10,9 +10,8 @@ from textual.binding import Binding, BindingType
 from textual.widget import Widget
 from textual.widgets import Input, Static
 
-from gdl.domain.money import dollars
+from gdl.domain.money import dollars, hourly
 from gdl.presentation.lines import plain
-from gdl.presentation.money import hourly
 from gdl.presentation.words import plural, sentence
 from gdl.tui.screens.fields_dialog import FieldsDialog, field
 from gdl.tui.widgets.check_box import CheckBox

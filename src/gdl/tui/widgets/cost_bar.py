@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from gdl.domain.money import dollars
+from gdl.domain.money import dollars, hourly
 from gdl.presentation.durations import hours_left
-from gdl.presentation.money import hourly
 from gdl.tui.widgets.live_text import LiveText
 
 if TYPE_CHECKING:

@@ -7,12 +7,12 @@ from datetime import datetime
 from rich.text import Text
 
 from gdl.domain.fleet_view import FleetView, ReplicaView
-from gdl.domain.money import dollars
+from gdl.domain.money import dollars, hourly, price
 from gdl.presentation.durations import since
 from gdl.presentation.fleets import state_of, summary
 from gdl.presentation.hardware import gpus
 from gdl.presentation.lines import plain
-from gdl.presentation.money import hourly, in_cell, price
+from gdl.presentation.money import in_cell
 from gdl.presentation.words import plural
 from gdl.tui.widgets.fields import Fields
 from gdl.tui.widgets.keyed_table import Column, Row

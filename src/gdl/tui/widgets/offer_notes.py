@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from rich.text import Text
 
 from gdl.domain.errors import GdlError
+from gdl.domain.money import hourly
 from gdl.domain.offers import OfferQuery, RankedOffer
 from gdl.domain.requirements.shape import CONCURRENCY, CONTEXT
 from gdl.orchestrator.api.model_views import SizedModel
 from gdl.presentation.durations import age
 from gdl.presentation.hardware import gigabytes
 from gdl.presentation.lines import plain
-from gdl.presentation.money import hourly
 from gdl.presentation.words import plural
 
 

@@ -8,14 +8,13 @@ from datetime import datetime
 from rich.cells import cell_len
 from rich.text import Text
 
-from gdl.domain.money import dollars
+from gdl.domain.money import dollars, hourly, price
 from gdl.domain.offers import Offer, RankedOffer
 from gdl.domain.requirements.allocation import Allocation
 from gdl.domain.requirements.gpus import memory_gb
 from gdl.presentation.durations import since
 from gdl.presentation.hardware import gpus
 from gdl.presentation.lines import plain
-from gdl.presentation.money import hourly, price
 from gdl.presentation.session_price import explained
 from gdl.tui.widgets.keyed_table import Column, Row
 

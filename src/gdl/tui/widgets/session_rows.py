@@ -10,14 +10,14 @@ from rich.text import Text
 
 from gdl.domain.clock import day_and_time
 from gdl.domain.host import HostFacts
-from gdl.domain.money import dollars
+from gdl.domain.money import dollars, hourly, price
 from gdl.domain.readings import Traffic
 from gdl.domain.session import SessionStatus
 from gdl.orchestrator.api.views import PastDeployment, SessionRow
 from gdl.presentation.durations import hours_left
 from gdl.presentation.hardware import gigabytes, gpu_name
 from gdl.presentation.lines import plain
-from gdl.presentation.money import hourly, in_cell, price
+from gdl.presentation.money import in_cell
 from gdl.presentation.session_end import UNTIL_TERM
 from gdl.tui.widgets.fields import Fields
 from gdl.tui.widgets.keyed_table import Column, Row

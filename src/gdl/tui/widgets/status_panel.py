@@ -11,12 +11,12 @@ from gdl.domain.agent_settings import Served
 from gdl.domain.client_snippets import Call
 from gdl.domain.deployment import DeploymentState
 from gdl.domain.health import Condition, degraded
+from gdl.domain.money import hourly
 from gdl.domain.phase import Billing, Phase
 from gdl.presentation.durations import clock_time
 from gdl.presentation.endings import money_words
 from gdl.presentation.hardware import gpus
 from gdl.presentation.lines import plain
-from gdl.presentation.money import hourly
 from gdl.presentation.words import sentence
 from gdl.tui.store import Followed
 from gdl.tui.widgets.failure import PanelSize, failure, past_failure

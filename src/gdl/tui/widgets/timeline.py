@@ -11,11 +11,11 @@ from gdl.domain import events as ev
 from gdl.domain.deployment import DeploymentState
 from gdl.domain.events import Recorded
 from gdl.domain.health import Condition
-from gdl.domain.money import dollars
+from gdl.domain.money import dollars, hourly
 from gdl.presentation.durations import clock_time
 from gdl.presentation.hardware import gpus
 from gdl.presentation.lines import plain
-from gdl.presentation.money import charge, hourly
+from gdl.presentation.money import charge
 from gdl.presentation.words import plural, sentence
 from gdl.tui.store import Followed
 from gdl.tui.widgets.live_text import LiveText
