@@ -21,9 +21,9 @@ from gdl.domain.phase import Billing, Phase
 from gdl.engines.base import Plan
 from gdl.orchestrator.endpoint import served_endpoint
 from gdl.orchestrator.machine.engine_process import EngineProcess
+from interrupted_support import interrupted, served_by_a_machine_that_is_dark, tries_again
 from local_processes import processes_naming
 from shopper_support import FakeShopper, listing
-from test_resume_ending import killed, served_by_a_machine_that_is_dark, tries_again
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ async def test_destroying_what_is_being_attached_to_ends_it_on_a_machine_of_ones
 ) -> None:
     async with sim.own_machine() as (host, identity):
         sim.flags |= {"backend": "ssh"}
-        await killed(sim, Phase.SERVING, "hold", host=host, identity=str(identity))
+        await interrupted(sim, Phase.SERVING, after="hold", host=host, identity=str(identity))
         async with sim.orchestrator() as orchestrator:
             (row,) = await orchestrator.sessions.rows()
             ident = await orchestrator.deployments.attach(row.session.id)
@@ -194,7 +194,7 @@ async def test_what_an_unanswered_request_has_made_is_released_with_its_deployme
 ) -> None:
     """Or it is said that a machine may have been rented."""
     async with two_on_offer(sim) as shopper:
-        ident = await killed(sim, Phase.RENTING, "hold", at_key=at_key)
+        ident = await interrupted(sim, at_key=at_key, after="hold")
         assert len(shopper.billing()) == 1
         async with sim.orchestrator() as orchestrator:
             await orchestrator.deployments.resume(ident)

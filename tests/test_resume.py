@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sys
 from pathlib import Path
 
@@ -15,11 +14,10 @@ from gdl.domain import events as ev
 from gdl.domain.errors import UsageError
 from gdl.domain.events import Recorded
 from gdl.domain.phase import Billing, Phase
-from gdl.journal.store import Journal
 from gdl.orchestrator.deployment.exclusions import DeploymentExclusions, restore
 from gdl.orchestrator.machine.log_file import bytes_kept, skipping
+from interrupted_support import interrupted
 from local_processes import processes_naming
-from resume_child import Case, run
 from waiting import wait_until
 
 SERVER_STARTS = 23
@@ -29,33 +27,6 @@ SERVER_STARTS = 23
 @pytest.fixture
 def sim(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Simulation:
     return Simulation(monkeypatch, tmp_path)
-
-
-async def interrupted(sim: Simulation, phase: Phase | None = None, kill_after: int = 0) -> str:
-    """A deployment whose process was killed as it entered a phase, or after so many events; its
-    id."""
-    settings = sim.settings()
-    given = {
-        "backend": "local",
-        "data_dir": str(settings.data_dir),
-        "engine": {"port": settings.engine.port, "log": settings.engine.log},
-        "timeouts": {"start": 20, "install": 20},
-    }
-    case = Case(
-        dict(os.environ),
-        given,
-        sim.folder / "answer.json",
-        kill_in=str(phase or ""),
-        kill_after=kill_after,
-    )
-    status, said = await run(case)
-    assert status == -signal.SIGKILL, said
-    journal = await Journal.open(settings.data_dir / "journal.sqlite")
-    try:
-        (row,) = await journal.deployments()
-    finally:
-        await journal.aclose()
-    return row.id
 
 
 async def test_it_goes_on_under_its_own_id(sim: Simulation) -> None:

@@ -3,12 +3,7 @@ machine has been reached again."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,61 +11,13 @@ from deployment_support import Simulation, last, told, until
 from gdl.domain import events as ev
 from gdl.domain.decisions import AfterServing
 from gdl.domain.phase import Billing, Phase
-from gdl.journal.store import Journal
+from interrupted_support import interrupted, served_by_a_machine_that_is_dark, tries_again
 from local_processes import processes_naming
-from resume_child import Case, run
-from shopper_support import FakeShopper, listing
 
 
 @pytest.fixture
 def sim(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Simulation:
     return Simulation(monkeypatch, tmp_path)
-
-
-async def killed(
-    sim: Simulation, phase: Phase, after: str, *, at_key: str = "", **options: str
-) -> str:
-    """The id of a deployment whose process was killed as it entered the phase, or "before" or
-    "after" a rented machine's key is written."""
-    settings = sim.settings()
-    given: dict[str, Any] = {
-        "data_dir": str(settings.data_dir),
-        "engine": {"port": settings.engine.port, "log": settings.engine.log},
-        "timeouts": {"start": 20, "install": 20, "session": 10, "release": 3, "http": 3},
-        **sim.flags,
-    }
-    answer = sim.folder / "answer.json"
-    kill_in = "" if at_key else str(phase)
-    case = Case(dict(os.environ), given, answer, options, 0, kill_in, at_key, after=after)
-    status, said = await run(case)
-    assert status == -signal.SIGKILL, said
-    journal = await Journal.open(settings.data_dir / "journal.sqlite")
-    try:
-        (row,) = await journal.deployments()
-    finally:
-        await journal.aclose()
-    return row.id
-
-
-@contextlib.asynccontextmanager
-async def served_by_a_machine_that_is_dark(
-    sim: Simulation, after: str
-) -> AsyncIterator[tuple[FakeShopper, str]]:
-    """It is rented and served; since its process was killed, nobody answers at its address."""
-    sim.with_gpu()
-    async with contextlib.AsyncExitStack() as up:
-        ssh, key = await up.enter_async_context(sim.machine())
-        offer = listing("vastai-101", price=0.10)
-        async with FakeShopper(offers=[offer], ssh=ssh, private_key=key) as shopper:
-            sim.flags |= {"backend": "shopper", "shopper_url": shopper.url}
-            ident = await killed(sim, Phase.SERVING, after)
-            assert len(shopper.billing()) == 1
-            await up.aclose()
-            yield shopper, ident
-
-
-def tries_again(event: ev.Event) -> bool:
-    return isinstance(event, ev.Progressed) and "waited" in event.text
 
 
 async def test_a_served_machine_that_stays_dark_is_released_when_its_user_says_so(
@@ -140,7 +87,7 @@ async def test_on_a_machine_of_ones_own_nothing_of_it_goes_on_after_a_cancellati
     """Whatever its earlier process had begun, and this one had not found yet."""
     async with sim.own_machine() as (host, identity):
         sim.flags |= {"backend": "ssh"}
-        ident = await killed(sim, phase, "hold", host=host, identity=str(identity))
+        ident = await interrupted(sim, phase, after="hold", host=host, identity=str(identity))
         async with sim.orchestrator() as orchestrator:
             await orchestrator.deployments.resume(ident)
             again = lambda e: isinstance(e, ev.Progressed) and "again" in e.text  # noqa: E731
@@ -155,7 +102,9 @@ async def test_what_served_on_a_machine_of_ones_own_ends_when_its_user_says_so(
 ) -> None:
     async with sim.own_machine() as (host, identity):
         sim.flags |= {"backend": "ssh"}
-        ident = await killed(sim, Phase.SERVING, "hold", host=host, identity=str(identity))
+        ident = await interrupted(
+            sim, Phase.SERVING, after="hold", host=host, identity=str(identity)
+        )
         async with sim.orchestrator() as orchestrator:
             await orchestrator.deployments.resume(ident)
             await orchestrator.deployments.decide(ident, AfterServing.RELEASE)
