@@ -24,13 +24,19 @@ def twin_of(descriptor: int) -> socket.socket | None:
     where that cannot be had."""
     if sys.platform != "linux":
         return None
-    twin: socket.socket | None = None
     try:
-        twin = socket.socket(fileno=os.dup(descriptor))
+        other = os.dup(descriptor)
+    except OSError:
+        return None
+    try:
+        twin = socket.socket(fileno=other)
+    except OSError:
+        os.close(other)
+        return None
+    try:
         twin.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
     except OSError:
-        if twin is not None:
-            twin.close()
+        twin.close()
         return None
     return twin
 
