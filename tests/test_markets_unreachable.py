@@ -71,8 +71,9 @@ async def test_a_machine_that_stops_while_it_is_entered_is_given_up_at_once(
         await until(orchestrator, ident, lambda event: isinstance(event, ev.AttemptFailed))
         assert time.monotonic() - began < SOON_S
         events = await told(orchestrator, ident)
-    (failed,) = of_type(events, ev.AttemptFailed)
-    assert failed.phase is Phase.CONNECTING and "the machine is gone" in failed.message
+    failed = [(one.phase, one.message) for one in of_type(events, ev.AttemptFailed)]
+    assert len(failed) == 1 and failed[0][0] is Phase.CONNECTING, failed
+    assert "the machine is gone" in failed[0][1]
     end = last(events)
     assert (end.outcome, end.billing) == ("released", Billing.RELEASED)
     assert [a.ended for a in end.attempts] == ["failed", "released"]

@@ -168,6 +168,9 @@ class Hosting:
 
     async def fall(self, contract: Contract, to: str, message: str = "") -> None:
         """The machine stops, and only its disk bills; a frozen one bills its GPUs as before."""
+        if contract.life is not asyncio.current_task():
+            # One that is just starting would go on doing so.
+            await self._ends_its_life(contract)
         contract.outbid = to == "outbid"
         contract.state = State.STOPPED if contract.outbid else State(to)
         contract.message = message
@@ -200,7 +203,6 @@ class Hosting:
             await contract.machine.reboot()
 
     async def stop(self, contract: Contract) -> None:
-        await self._ends_its_life(contract)
         await self.fall(contract, "stopped")
 
     # -- its end ---------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ class SshProxy:
     def __init__(self, host: str, port: int) -> None:
         self._to = (host, port)
         self._server: asyncio.Server | None = None
+        self._closed = False
         self._ends: set[asyncio.StreamWriter] = set()
         self._joins: set[asyncio.Task[None]] = set()
 
@@ -20,11 +21,18 @@ class SshProxy:
         return int(self._server.sockets[0].getsockname()[1]) if self._server else 0
 
     async def start(self) -> None:
-        """Raises OSError."""
-        self._server = await asyncio.start_server(self._join, "127.0.0.1", 0)
+        """Raises OSError. Cut short, or closed meanwhile, it does not listen."""
+        # Not to accept at once: cut short there, asyncio would forget an open socket.
+        server = await asyncio.start_server(self._join, "127.0.0.1", 0, start_serving=False)
+        if self._closed:
+            server.close()
+            return
+        self._server = server
+        await server.start_serving()
 
     async def aclose(self) -> None:
         """Idempotent."""
+        self._closed = True
         server, self._server = self._server, None
         if server is not None:
             server.close()
