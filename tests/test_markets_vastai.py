@@ -151,10 +151,18 @@ async def test_machines_do_not_meet_in_tmp(tmp_path: Path) -> None:
             await on_machine(*ways[-1], shlex.join(["sh", "-c", script]))
         said = [await on_machine(*way, f"cat /tmp/of-{tmp_path.name}.log") for way in ways]
         assert said == ["first\n", "second\n"]
-    assert not Path(f"/tmp/of-{tmp_path.name}.log").exists()
+        shell = 'command=$(cat); exec /bin/sh -c "$command"'
+        for way in ways:
+            # One that is told what to do once it runs, as those of gdl-tui that wait for commands.
+            told = f"cp  /tmp/of-{tmp_path.name}.log /tmp/to-{tmp_path.name}.log;\n cat"
+            told += f" /tmp/to-{tmp_path.name}.log"
+            said.append(await on_machine(*way, shell, told))
+        assert said[2:] == said[:2]
+    for name in ("of", "to"):
+        assert not Path(f"/tmp/{name}-{tmp_path.name}.log").exists()
 
 
-async def on_machine(host: str, port: int, command: str) -> str:
+async def on_machine(host: str, port: int, command: str, input: str = "") -> str:
     async def entered() -> bool:
         try:
             async with asyncssh.connect(
@@ -168,7 +176,7 @@ async def on_machine(host: str, port: int, command: str) -> str:
     async with asyncssh.connect(
         host, port, username="root", client_keys=[key()], known_hosts=None
     ) as there:
-        return str((await there.run(command)).stdout)
+        return str((await there.run(command, input=input)).stdout)
 
 
 @pytest.mark.parametrize("way", ["direct", "proxy"])
