@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,6 +25,14 @@ from real_sshd import real_sshd
 from ssh_server import LOOPBACK, SshServer, serving
 
 _T = TypeVar("_T")
+_K = TypeVar("_K")
+
+
+_QUIET_S = (0.05, 0.1, 0.15, 0.2, 0.3)
+"""The machine is busy with other tests, too: what that tears apart counts twice, until answers are
+waited for as long as they take."""
+
+Costs = Mapping[_K, int]
 
 
 @pytest.fixture
@@ -32,18 +41,15 @@ async def server(tmp_path: Path) -> AsyncIterator[SshServer]:
         yield server
 
 
-@pytest.fixture
-async def far(server: SshServer) -> AsyncIterator[CountingLink]:
-    async with counting_link(LOOPBACK, server.port) as link:
-        yield link
-
-
-@pytest.fixture
-async def link(server: SshServer, far: CountingLink) -> AsyncIterator[Link]:
-    target = server.target(address=SshAddress(LOOPBACK, far.port, "tester"))
-    link = Link(target)
-    yield link
-    await link.aclose()
+async def _fewest(measured: Callable[[float], Awaitable[Costs[_K]]], most: Costs[_K]) -> Costs[_K]:
+    """What is measured, at its fewest round trips, of which there should be no more than `most`."""
+    fewest: dict[_K, int] = {}
+    for quiet_s in _QUIET_S:
+        costs = await measured(quiet_s)
+        fewest = {what: min(cost, fewest.get(what, cost)) for what, cost in costs.items()}
+        if all(cost <= most[what] for what, cost in fewest.items()):
+            break
+    return fewest
 
 
 async def _cost(far: CountingLink, call: Awaitable[_T]) -> tuple[int, _T]:
@@ -55,54 +61,83 @@ async def _cost(far: CountingLink, call: Awaitable[_T]) -> tuple[int, _T]:
     return far.round_trips - before, answer
 
 
-async def test_a_connection(link: Link, far: CountingLink) -> None:
+@contextlib.asynccontextmanager
+async def _linked(server: SshServer, quiet_s: float) -> AsyncIterator[tuple[Link, CountingLink]]:
+    async with counting_link(LOOPBACK, server.port, quiet_s) as far:
+        link = Link(server.target(address=SshAddress(LOOPBACK, far.port, "tester")))
+        yield link, far
+        await link.aclose()
+
+
+async def test_a_connection(server: SshServer) -> None:
     """Names and algorithms, the exchange of keys, the login: the protocol needs each of them."""
-    cost, _ = await _cost(far, link.connect())
-    assert cost == 3
+
+    async def measured(quiet_s: float) -> Costs[str]:
+        async with _linked(server, quiet_s) as (link, far):
+            cost, _ = await _cost(far, link.connect())
+            return {"connect": cost}
+
+    assert await _fewest(measured, {"connect": 3}) == {"connect": 3}
 
 
 @pytest.mark.real
 async def test_a_connection_to_openssh(tmp_path: Path) -> None:
+    most = {"connect": 3, "first": 3, "next": 1}
     with real_sshd(tmp_path / "sshd") as server:
-        async with counting_link(server.host, server.port) as far:
-            target = Target(
-                SshAddress(LOOPBACK, far.port, server.user), server.identity, tmp_path / "pin"
-            )
-            link = Link(target)
-            cost, _ = await _cost(far, link.connect())
-            assert cost == 3
-            cost, answer = await _cost(far, link.run("echo one"))
-            assert answer.stdout == "one\n" and cost <= 3
-            fewest = min([(await _cost(far, link.run("cat", input="word")))[0] for _ in range(5)])
-            assert fewest == 1
-            await link.aclose()
+
+        async def measured(quiet_s: float) -> Costs[str]:
+            async with counting_link(server.host, server.port, quiet_s) as far:
+                address = SshAddress(LOOPBACK, far.port, server.user)
+                link = Link(Target(address, server.identity, tmp_path / "pin"))
+                connect, _ = await _cost(far, link.connect())
+                first, answer = await _cost(far, link.run("echo one"))
+                assert answer.stdout == "one\n"
+                runs = [(await _cost(far, link.run("cat", input="word")))[0] for _ in range(5)]
+                await link.aclose()
+            return {"connect": connect, "first": first, "next": min(runs)}
+
+        fewest = await _fewest(measured, most)
+    assert (fewest["connect"], fewest["next"]) == (3, 1) and fewest["first"] <= 3, fewest
 
 
-async def test_commands(link: Link, far: CountingLink) -> None:
+async def test_commands(server: SshServer) -> None:
     """The first opens its session; those that follow find a shell that waits for them."""
-    await link.connect()
-    cost, answer = await _cost(far, link.run("echo one"))
-    assert (answer.stdout, cost) == ("one\n", 2)
-    for word in ("two", "three"):
-        cost, answer = await _cost(far, link.run("cat", input=word))
-        assert answer.stdout == word and cost <= 2
-    fewest = min([(await _cost(far, link.run("cat", input="word")))[0] for _ in range(3)])
-    assert fewest == 1
+
+    async def measured(quiet_s: float) -> Costs[str]:
+        async with _linked(server, quiet_s) as (link, far):
+            await link.connect()
+            first, answer = await _cost(far, link.run("echo one"))
+            assert answer.stdout == "one\n"
+            costs: list[int] = []
+            for word in ("two", "three", "four", "five", "six"):
+                cost, answer = await _cost(far, link.run("cat", input=word))
+                assert answer.stdout == word
+                costs.append(cost)
+        return {"first": first, "any": max(costs), "next": min(costs)}
+
+    fewest = await _fewest(measured, {"first": 2, "any": 2, "next": 1})
+    assert (fewest["first"], fewest["next"]) == (2, 1) and fewest["any"] <= 2, fewest
 
 
-async def test_a_job(link: Link, far: CountingLink, tmp_path: Path) -> None:
+async def test_a_job(server: SshServer, tmp_path: Path) -> None:
     """Its end is not asked for: the command that has started it tells of it."""
-    work = str(tmp_path / "work")
-    await link.connect()
-    await link.run("true")
-    spec = JobSpec("work", work, "true", files=(("a", "x" * 50_000),))
-    cost, watch = await _cost(far, Watch.start(link, spec))
-    assert cost <= 2
-    assert (await watch.wait(timeout=10)).exit_status == 0
-    cost, found = await _cost(far, jobs.look(link, work, "work"))
-    assert found is not None and found.job == watch.job and cost <= 2
-    cost, _ = await _cost(far, jobs.stop(link, watch.job, remove=True))
-    assert cost <= 2
+
+    async def measured(quiet_s: float) -> Costs[str]:
+        work = str(tmp_path / f"work{quiet_s}")
+        async with _linked(server, quiet_s) as (link, far):
+            await link.connect()
+            await link.run("true")
+            spec = JobSpec("work", work, "true", files=(("a", "x" * 50_000),))
+            start, watch = await _cost(far, Watch.start(link, spec))
+            assert (await watch.wait(timeout=10)).exit_status == 0
+            look, found = await _cost(far, jobs.look(link, work, "work"))
+            assert found is not None and found.job == watch.job
+            stop, _ = await _cost(far, jobs.stop(link, watch.job, remove=True))
+        return {"start": start, "look": look, "stop": stop}
+
+    most = {"start": 2, "look": 2, "stop": 2}
+    fewest = await _fewest(measured, most)
+    assert all(cost <= most[what] for what, cost in fewest.items()), fewest
 
 
 async def test_a_second_deployment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -110,27 +145,23 @@ async def test_a_second_deployment(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     sim = Simulation(monkeypatch, tmp_path)
     engine = {"port": sim.settings().engine.port, "log": str(tmp_path / "vllm.log")}
     sim.flags = {"backend": "ssh", "engine": engine}
-    fewest: dict[Phase, int] = {}
     async with sim.own_machine() as (place, identity):
         user, _, where = place.partition("@")
         host, _, port = where.partition(":")
         options = {"host": place, "identity": str(identity)}
         async with open_orchestrator(sim.settings(), options=options) as orchestrator:
             await deployed(orchestrator, spec("ssh"))
-        # The machine is busy with other tests, too: what that tears apart counts twice, until
-        # answers are waited for as long as they take.
-        for quiet_s in _QUIET_S:
+
+        async def measured(quiet_s: float) -> Costs[Phase]:
             async with counting_link(host, int(port), quiet_s) as far:
                 options["host"] = f"{user}@127.0.0.1:{far.port}"
                 async with open_orchestrator(sim.settings(), options=options) as orchestrator:
-                    costs = await _phases(orchestrator, far)
-            fewest = {phase: min(cost, fewest.get(phase, cost)) for phase, cost in costs.items()}
-            if all(cost <= 3 for cost in fewest.values()):
-                break
+                    return await _phases(orchestrator, far)
+
+        fewest = await _fewest(measured, dict.fromkeys(_COUNTED, 3))
     assert set(fewest) == _COUNTED and max(fewest.values()) <= 3, fewest
 
 
-_QUIET_S = (0.05, 0.1, 0.15, 0.2, 0.3)
 _COUNTED = {
     Phase.CONNECTING,
     Phase.PREFLIGHT,
