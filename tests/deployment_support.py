@@ -169,7 +169,7 @@ async def until(
         async for recorded in orchestrator.deployments.events(ident):
             if holds(recorded.event):
                 return recorded
-    raise AssertionError("its events ended without it")
+    raise AssertionError(f"its events ended without it, with {recorded.event}")
 
 
 async def until_after(
@@ -180,4 +180,4 @@ async def until_after(
         async for recorded in orchestrator.deployments.events(ident):
             if recorded.seq > seq and holds(recorded.event):
                 return recorded
-    raise AssertionError("its events ended without it")
+    raise AssertionError(f"its events ended without it, with {recorded.event}")

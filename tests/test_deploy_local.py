@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import os
-import random
 import re
 import signal
 import socket
@@ -42,6 +40,7 @@ from gdl.engines.base import Engine
 from gdl.journal import ledger
 from gdl.orchestrator.leasing.model_lookup import ModelLookup
 from gdl.orchestrator.service import Orchestrator
+from local_ports import free_port
 from local_processes import processes_naming
 from local_shell import put_script
 
@@ -337,11 +336,9 @@ async def test_a_port_in_use_is_told_before_anything_is_installed(sim: Simulatio
 
 async def test_a_port_that_nobody_asked_for_gives_way_to_who_has_it(sim: Simulation) -> None:
     with socket.socket() as taken:
-        # Below those that the system gives out: the next one must not go to another test meanwhile.
-        for port in random.sample(range(15_000, 30_000), 100):
-            with contextlib.suppress(OSError):
-                taken.bind(("127.0.0.1", port))
-                break
+        # The next one must not go to another test meanwhile.
+        port = free_port()
+        taken.bind(("127.0.0.1", port))
         taken.listen()
         settings = sim.settings(engine={"port": port})
         settings.engine.model_fields_set.discard("port")
