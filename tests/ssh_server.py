@@ -49,7 +49,10 @@ class _Server(asyncssh.SSHServer):
         return True
 
     def session_requested(self) -> _Command:
-        return _Command(self._owner)
+        owner = self._owner
+        if owner.sessions is not None and len(owner.open_sessions) >= owner.sessions:
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "open failed")
+        return _Command(owner)
 
 
 class _Command(asyncssh.SSHServerProcess[bytes]):
@@ -59,6 +62,12 @@ class _Command(asyncssh.SSHServerProcess[bytes]):
         sftp = (lambda chan: asyncssh.SFTPServer(chan)) if owner.sftp else None
         super().__init__(owner.run, sftp, 3, False)
         self.child = 0
+        self._sessions = owner.open_sessions
+        self._sessions.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._sessions.discard(self)
 
     def signal_received(self, signal: str) -> None:
         self.kill(getattr(signals, f"SIG{signal}"))
@@ -72,7 +81,8 @@ class _Command(asyncssh.SSHServerProcess[bytes]):
 class SshServer:
     """`port` stays the same over `stop` and `start`. noise: printed before each command's output,
     as a login script would. forced: run in place of every command. path: where it has programs.
-    hang_ups: so many logins are answered by the end of the connection."""
+    hang_ups: so many logins are answered by the end of the connection. sessions: no more than these
+    are open at a time, None: any number."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -88,6 +98,8 @@ class SshServer:
         self.forwarding = True
         self.noise = ""
         self.hang_ups = 0
+        self.sessions: int | None = None
+        self.open_sessions: set[_Command] = set()
         self.path = os.environ["PATH"]
         self.forced: str | None = None
         self.logins = 0

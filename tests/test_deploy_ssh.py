@@ -241,6 +241,9 @@ async def test_a_machine_that_allows_few_sessions(
         async with orchestrator_on(sim, sshd, install=work) as orchestrator:
             events = await deployed(orchestrator, spec("ssh", bench=False))
             assert last(events).outcome == "released", last(events).error
+            # No command was left without a session by what had given way to it.
+            checked = [event.check for event in of_type(events, ev.Checked)]
+            assert checked and not [c for c in checked if c.status is CheckStatus.FAILED]
     # Who watched it ends with its next word.
     await wait_until(lambda: processes_naming(str(tmp_path / "machine")) == [], limit_s=10)
 

@@ -6,8 +6,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from dataclasses import dataclass
-from enum import IntEnum
 from typing import Any, cast
 
 import asyncssh
@@ -18,6 +16,7 @@ from gdl.domain.text import one_line
 from gdl.ssh import waiting_shell
 from gdl.ssh.opening import opened
 from gdl.ssh.output import Unmark
+from gdl.ssh.session_wishes import Rank, Refused, Wish
 from gdl.ssh.shell_session import CommandSession, OnData, OnStart, Shell
 
 _OPEN_TRIES = 12
@@ -29,29 +28,6 @@ _SPARES = 3
 """Shells that wait for a command each."""
 _GIVE_WAY_AFTER = 3
 """So many refusals in a row are more than sessions that are just about to end."""
-
-
-class Rank(IntEnum):
-    """What gives way to what on a machine that is short of sessions. All but SHORT take long, and
-    are begun again by whoever wanted them."""
-
-    LOG = 0
-    SAMPLES = 1
-    WATCH = 2
-    SHORT = 3
-
-
-@dataclass(slots=True)
-class _Wish:
-    """What is to be run, as `Executor.execute` has it. refused: what the machine says while it
-    opens no session for it."""
-
-    command: str
-    on_data: OnData
-    input: bytes = b""
-    on_start: OnStart | None = None
-    rank: Rank = Rank.SHORT
-    refused: str = ""
 
 
 class Executor:
@@ -74,6 +50,8 @@ class Executor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting: list[Shell] = []
         self._running: dict[CommandSession, tuple[Rank, asyncssh.SSHClientChannel[bytes]]] = {}
+        self._giving_way: set[CommandSession] = set()
+        self._refused = Refused()
         self._preparing = 0
         self._spares = _SPARES
         self._has_opened = False
@@ -99,7 +77,7 @@ class Executor:
         Raises CommandTimeout after `timeout` seconds (its channel is closed then), Disconnected,
         and SshError when the machine does not run the command.
         """
-        wish = _Wish(command, on_data, input, on_start, rank)
+        wish = Wish(command, on_data, input, on_start, rank)
         try:
             async with asyncio.timeout(timeout):
                 async with self._slots:
@@ -114,7 +92,7 @@ class Executor:
                 "the machine may be busy or stuck; try again or raise the time-out",
             ) from None
 
-    async def _execute(self, shell: Shell | None, wish: _Wish) -> int:
+    async def _execute(self, shell: Shell | None, wish: Wish) -> int:
         self._prepare()
         if shell is not None:
             handed = f"{wish.command}\n{shell.word}\n".encode("utf-8", "surrogateescape")
@@ -127,7 +105,7 @@ class Executor:
         return status
 
     async def _run_in(
-        self, shell: Shell, wish: _Wish, handed: bytes = b"", *, fresh: bool = False
+        self, shell: Shell, wish: Wish, handed: bytes = b"", *, fresh: bool = False
     ) -> int | None:
         """The exit status of what runs in a shell. handed: what it reads before its input. fresh:
         it has its command already. Otherwise None when the shell ended without beginning with it.
@@ -171,9 +149,15 @@ class Executor:
             )
         return status
 
-    async def _begin(self, wish: _Wish) -> Shell:
+    async def _begin(self, wish: Wish) -> Shell:
         """Run a command in a session of its own. A machine short of sessions is asked again: what
         is ranked lower gives way, and the end of another short command is waited for."""
+        try:
+            return await self._asked_again(wish)
+        finally:
+            self._refused.drop(wish)
+
+    async def _asked_again(self, wish: Wish) -> Shell:
         word = waiting_shell.new_word()
         line = waiting_shell.at_once(word, wish.command)
         pauses = Backoff(0.05, 1.0, growth=RETRYING)
@@ -181,12 +165,17 @@ class Executor:
         while True:
             if self._conn.is_closed():
                 raise self.connection_error(None)
+            if above := self._refused.above(wish):
+                # The next session is for somebody else.
+                wish.refused = above
+                await asyncio.sleep(next(pauses))
+                continue
             try:
                 shell = await self._create(line, word)
             except asyncssh.ChannelOpenError as error:
                 if self._conn.is_closed():
                     raise self.connection_error(error) from None
-                wish.refused = one_line(str(error), 200)
+                self._refused.add(wish, one_line(str(error), 200))
             except (asyncssh.Error, OSError) as error:
                 raise self.connection_error(error) from None
             else:
@@ -195,14 +184,14 @@ class Executor:
             self.spare_sessions()
             if wish.rank is not Rank.SHORT or not self._running_short:
                 refused += 1
-            if refused >= _GIVE_WAY_AFTER:
-                self._let_give_way(wish.rank)
+            if refused >= _GIVE_WAY_AFTER and self._let_give_way(wish.rank):
+                pauses.reset()
             taken = self._has_opened and time.monotonic() - since < _OPEN_S
             if refused >= _OPEN_TRIES and not taken:
                 raise self._no_session(wish)
             await asyncio.sleep(next(pauses))
 
-    def _no_session(self, wish: _Wish) -> SshError:
+    def _no_session(self, wish: Wish) -> SshError:
         return SshError(
             f"{self._label} opens no session: {wish.refused}",
             "it may limit sessions (MaxSessions) or allow no commands",
@@ -290,16 +279,23 @@ class Executor:
             yield
         finally:
             del self._running[shell.session]
+            self._giving_way.discard(shell.session)
 
     @property
     def _running_short(self) -> bool:
         return any(rank is Rank.SHORT for rank, _ in self._running.values())
 
-    def _let_give_way(self, rank: Rank) -> None:
-        """Let the command give way that is ranked lowest, if there is one below `rank`."""
+    def _let_give_way(self, rank: Rank) -> bool:
+        """Let the command give way that is ranked lowest, if there is one below `rank`; whether it
+        was only now told to."""
         lowest = min(self._running.items(), key=lambda item: item[1][0], default=None)
-        if lowest is not None and lowest[1][0] < rank:
-            lowest[1][1].abort()
+        if lowest is None or lowest[1][0] >= rank:
+            return False
+        session, (_, chan) = lowest
+        told = session in self._giving_way
+        self._giving_way.add(session)
+        chan.abort()
+        return not told
 
     def connection_error(self, error: Exception | None) -> Disconnected:
         detail = one_line(str(error), 200) if error is not None else "connection closed"
@@ -334,7 +330,7 @@ class Executor:
                 await self._elsewhere(line)
                 return
             async with asyncio.timeout(_KILL_S):
-                shell = await self._begin(_Wish(line, lambda *_: None))
+                shell = await self._begin(Wish(line, lambda *_: None))
                 with self._counted(shell):
                     try:
                         await asyncio.shield(shell.session.ended)

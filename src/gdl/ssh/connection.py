@@ -10,12 +10,13 @@ import asyncssh
 
 from gdl.domain.errors import CommandTimeout, Disconnected, SshError
 from gdl.domain.host import CommandResult
-from gdl.ssh.commands import Executor, Rank
+from gdl.ssh.commands import Executor
 from gdl.ssh.dial import Dialled, Target, dial
 from gdl.ssh.files import RemoteFiles
 from gdl.ssh.forward import Forward, probe_port
 from gdl.ssh.openssh import Way, way_of
 from gdl.ssh.output import OUTPUT_LIMIT, Bounded
+from gdl.ssh.session_wishes import Rank
 from gdl.ssh.shell_session import OnData, OnStart
 
 __all__ = ["OUTPUT_LIMIT", "Connection", "Forward", "Target"]
