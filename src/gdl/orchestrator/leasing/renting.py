@@ -322,7 +322,7 @@ def refuse_dearer(session: Session, offered: float) -> None:
     if dearer(price, offered):
         raise MachineError(
             f"the machine costs {hourly(price)}, its offer said {hourly(offered)}",
-            "you did not agree to that, so it is released",
+            "you did not agree to that, so it is being released",
         )
 
 

@@ -71,7 +71,7 @@ class ResumedRents:
         if not session.terminal and not await self._enters(rental):
             raise MachineError(
                 f"the key of session {session_id} is lost: the machine cannot be used",
-                f"it is released; {_NEXT}",
+                f"it is being released; {_NEXT}",
             )
         return session
 

@@ -144,7 +144,7 @@ class Remediation:
                 choice = await dep.ask(note, remedy)
         except TimeoutError:
             await dep.emit(ev.ChoiceMade(dep.attempt, ""))
-            await dep.note("no choice was made: the machine is released", "warning")
+            await dep.note("no choice was made: the machine is being released", "warning")
             return None
         if choice not in (AfterFailure.FIX, AfterFailure.CHANGE):
             dep.decisions.early = choice
