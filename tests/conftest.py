@@ -39,6 +39,15 @@ def pytest_configure(config: pytest.Config) -> None:
         compileall.compile_dir(Path(__file__).parent.parent / "src", quiet=2)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest is begun first: else it is waited for at the end, alone."""
+
+    def later(item: pytest.Item) -> tuple[bool, bool]:
+        return item.get_closest_marker("minute") is None, item.get_closest_marker("long") is None
+
+    items.sort(key=later)
+
+
 @pytest.fixture(autouse=True)
 def toasts_stay(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a busy computer five seconds go by between two looks at the screen."""

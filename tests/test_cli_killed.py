@@ -87,6 +87,7 @@ def market(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Market]:
         service.communicate(timeout=LIMIT_S)
 
 
+@pytest.mark.minute
 def test_nothing_is_lost_by_a_kill_at_any_moment(market: Market) -> None:
     chance = random.Random(4)
     for number in range(KILLS):

@@ -55,6 +55,7 @@ async def deploy(
     return child.returncode or 0, events
 
 
+@pytest.mark.minute
 async def test_through_stale_taken_dead_and_stopped_machines_to_a_served_model(
     tmp_path: Path,
 ) -> None:

@@ -133,6 +133,7 @@ async def killed_then_told(computer: Computer, market: MarketStandIn, wrong_cloc
     assert "the guard ended it at" in entry["evidence"]
 
 
+@pytest.mark.minute
 @pytest.mark.long
 @pytest.mark.parametrize(("name", "clock"), [("vastai", "4102444800"), ("runpod", "86400")])
 async def test_a_machine_ends_itself_when_its_computer_was_killed(

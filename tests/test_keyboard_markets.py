@@ -123,6 +123,7 @@ async def terminal(known: pytest.MonkeyPatch, *markets: MarketStandIn) -> AsyncI
             yield Terminal(pilot, made[0])
 
 
+@pytest.mark.minute
 async def test_through_stale_taken_dead_and_stopped_machines_of_two_markets(
     known: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -81,6 +81,7 @@ def test_the_sweep_finds_the_best_point(clock: VirtualClock, token_s: float, sea
     assert 0.8 * seats / gap < found.best.throughput < seats / gap
 
 
+@pytest.mark.minute
 @pytest.mark.long
 def test_the_sweep_keeps_the_limits(clock: VirtualClock) -> None:
     # A token takes 12.5 ms x (1 + 0.02 (n - 1)): at 16 a time 16.25, at 32 20.3 ms.

@@ -19,6 +19,7 @@ NEVER_STRAINED = (
 busy this computer is."""
 
 
+@pytest.mark.minute
 async def test_every_way_to_measure_is_kept_and_compared(place: Place) -> None:
     session = place.session
     place.entry = ("-c", NEVER_STRAINED)

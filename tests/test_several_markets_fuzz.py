@@ -140,6 +140,7 @@ FIRSTS = [
 ]
 
 
+@pytest.mark.minute
 @pytest.mark.long
 @pytest.mark.parametrize("first", FIRSTS)
 async def test_random_trouble_on_two_markets_at_length(first: int) -> None:

@@ -170,7 +170,8 @@ async def test_a_cap_ends_what_serves_counting_what_others_spend(
     end = last(events)
     assert (end.outcome, end.billing, end.kind) == ("released", Billing.RELEASED, "spend_limit")
     assert "of the $5.00 of today is spent" in str(end.error)
-    assert any("of today is spent: the machine is being released" in text for text in words_of(events))
+    said = "of today is spent: the machine is being released"
+    assert any(said in text for text in words_of(events))
     (announced,) = of_type(events, ev.StopAnnounced)
     assert "$5.00 of today" in announced.reason
     assert shopper.billing() == []

@@ -345,6 +345,7 @@ def test_what_is_not_told_is_no_sample() -> None:
     assert not samples.percent and not samples.kv_cache
 
 
+@pytest.mark.minute
 @long
 async def test_serving_for_long_keeps_memory_flat() -> None:
     """Every second a look at GPU and engine and 200 lines of log, on the screen that shows both."""

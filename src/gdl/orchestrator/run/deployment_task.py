@@ -312,7 +312,8 @@ class DeploymentTask:
         if dep.decisions.settle() is AfterServing.KEEP and not gone:
             await self._leave()
             return
-        await dep.note(error.message + ("" if gone else ": the machine is being released"), "warning")
+        released = "" if gone else ": the machine is being released"
+        await dep.note(error.message + released, "warning")
         stops = await begin_to_stop(dep, error.message)
         try:
             await self._release_current()
