@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -47,3 +47,37 @@ async def test_what_gives_way_does_not_take_the_session_of_who_asked_for_it(
             await asyncio.gather(watching, return_exceptions=True)
     # It gives way to each command once, at most, and is begun anew after it.
     assert 1 <= begun <= 4
+
+
+async def test_what_takes_long_takes_turns(
+    server: SshServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Watching a job does not keep its log from being read, however long the job takes."""
+    monkeypatch.setattr("gdl.ssh.session_turns.TURN_S", 0.2)
+    server.sessions = 1
+    turns = {"watch": 0, "samples": 0, "log": 0}
+    async with await Connection.open(server.target()) as conn:
+
+        async def again(who: str, begin: Callable[[Callable[..., None]], Awaitable[int]]) -> None:
+            def heard(*_: object) -> None:
+                turns[who] += 1
+
+            while True:
+                with contextlib.suppress(SshError):
+                    await begin(heard)
+
+        say = "echo on; exec sleep 600"
+        long = (
+            asyncio.create_task(again("watch", lambda heard: conn.talk(say, heard))),
+            asyncio.create_task(
+                again("samples", lambda heard: conn.stream(say, heard, timeout=600))
+            ),
+            asyncio.create_task(again("log", lambda heard: conn.hold(say, heard, lambda _: None))),
+        )
+        try:
+            await wait_until(lambda: min(turns.values()) >= 3)
+        finally:
+            for task in long:
+                task.cancel()
+            await asyncio.gather(*long, return_exceptions=True)
+    assert max(turns.values()) - min(turns.values()) <= 1

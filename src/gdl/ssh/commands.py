@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, cast
 
 import asyncssh
@@ -16,7 +16,7 @@ from gdl.domain.text import one_line
 from gdl.ssh import waiting_shell
 from gdl.ssh.opening import opened
 from gdl.ssh.output import Unmark
-from gdl.ssh.session_wishes import Rank, Refused, Wish
+from gdl.ssh.session_turns import Rank, Turns, Wish
 from gdl.ssh.shell_session import CommandSession, OnData, OnStart, Shell
 
 _OPEN_TRIES = 12
@@ -49,9 +49,7 @@ class Executor:
         self._slots = asyncio.Semaphore(6)
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting: list[Shell] = []
-        self._running: dict[CommandSession, tuple[Rank, asyncssh.SSHClientChannel[bytes]]] = {}
-        self._giving_way: set[CommandSession] = set()
-        self._refused = Refused()
+        self._turns = Turns()
         self._preparing = 0
         self._spares = _SPARES
         self._has_opened = False
@@ -118,7 +116,7 @@ class Executor:
                 wish.on_data(rest, is_error)
 
         session.take(sift)
-        with self._counted(shell, wish.rank):
+        with self._turns.running(session, chan, wish.rank):
             try:
                 # One that ended before it read its input is no error; its status tells the rest.
                 with contextlib.suppress(OSError):
@@ -151,11 +149,11 @@ class Executor:
 
     async def _begin(self, wish: Wish) -> Shell:
         """Run a command in a session of its own. A machine short of sessions is asked again: what
-        is ranked lower gives way, and the end of another short command is waited for."""
+        takes long gives way, and the end of another short command is waited for."""
         try:
             return await self._asked_again(wish)
         finally:
-            self._refused.drop(wish)
+            self._turns.drop(wish)
 
     async def _asked_again(self, wish: Wish) -> Shell:
         word = waiting_shell.new_word()
@@ -163,28 +161,24 @@ class Executor:
         pauses = Backoff(0.05, 1.0, growth=RETRYING)
         refused, since = 0, time.monotonic()
         while True:
+            await self._turns.come(wish)
             if self._conn.is_closed():
                 raise self.connection_error(None)
-            if above := self._refused.above(wish):
-                # The next session is for somebody else.
-                wish.refused = above
-                await asyncio.sleep(next(pauses))
-                continue
             try:
                 shell = await self._create(line, word)
             except asyncssh.ChannelOpenError as error:
                 if self._conn.is_closed():
                     raise self.connection_error(error) from None
-                self._refused.add(wish, one_line(str(error), 200))
+                self._turns.refused(wish, one_line(str(error), 200))
             except (asyncssh.Error, OSError) as error:
                 raise self.connection_error(error) from None
             else:
                 wish.refused = ""
                 return shell
             self.spare_sessions()
-            if wish.rank is not Rank.SHORT or not self._running_short:
+            if wish.rank is not Rank.SHORT or not self._turns.running_short:
                 refused += 1
-            if refused >= _GIVE_WAY_AFTER and self._let_give_way(wish.rank):
+            if refused >= _GIVE_WAY_AFTER and self._turns.give_way(wish):
                 pauses.reset()
             taken = self._has_opened and time.monotonic() - since < _OPEN_S
             if refused >= _OPEN_TRIES and not taken:
@@ -264,38 +258,15 @@ class Executor:
 
         shell.session.take(look)
         shell.session.ended.add_done_callback(lambda _: said.set())
-        with self._counted(shell), contextlib.suppress(TimeoutError):
+        with self._short(shell), contextlib.suppress(TimeoutError):
             try:
                 async with asyncio.timeout(_KILL_S):
                     await said.wait()
             finally:
                 self._end(shell, mark.pid)
 
-    @contextlib.contextmanager
-    def _counted(self, shell: Shell, rank: Rank = Rank.SHORT) -> Iterator[None]:
-        """While a command runs in it: whoever waits for a session knows who has one."""
-        self._running[shell.session] = rank, shell.chan
-        try:
-            yield
-        finally:
-            del self._running[shell.session]
-            self._giving_way.discard(shell.session)
-
-    @property
-    def _running_short(self) -> bool:
-        return any(rank is Rank.SHORT for rank, _ in self._running.values())
-
-    def _let_give_way(self, rank: Rank) -> bool:
-        """Let the command give way that is ranked lowest, if there is one below `rank`; whether it
-        was only now told to."""
-        lowest = min(self._running.items(), key=lambda item: item[1][0], default=None)
-        if lowest is None or lowest[1][0] >= rank:
-            return False
-        session, (_, chan) = lowest
-        told = session in self._giving_way
-        self._giving_way.add(session)
-        chan.abort()
-        return not told
+    def _short(self, shell: Shell) -> contextlib.AbstractContextManager[None]:
+        return self._turns.running(shell.session, shell.chan, Rank.SHORT)
 
     def connection_error(self, error: Exception | None) -> Disconnected:
         detail = one_line(str(error), 200) if error is not None else "connection closed"
@@ -331,7 +302,7 @@ class Executor:
                 return
             async with asyncio.timeout(_KILL_S):
                 shell = await self._begin(Wish(line, lambda *_: None))
-                with self._counted(shell):
+                with self._short(shell):
                     try:
                         await asyncio.shield(shell.session.ended)
                     finally:

@@ -16,7 +16,7 @@ from gdl.ssh.files import RemoteFiles
 from gdl.ssh.forward import Forward, probe_port
 from gdl.ssh.openssh import Way, way_of
 from gdl.ssh.output import OUTPUT_LIMIT, Bounded
-from gdl.ssh.session_wishes import Rank
+from gdl.ssh.session_turns import Rank
 from gdl.ssh.shell_session import OnData, OnStart
 
 __all__ = ["OUTPUT_LIMIT", "Connection", "Forward", "Target"]

@@ -1,0 +1,123 @@
+"""Who has the sessions of a connection, and who gets the next one where there are too few."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import NamedTuple
+
+import asyncssh
+
+from gdl.ssh.shell_session import CommandSession, OnData, OnStart
+
+TURN_S = 5.0
+"""So long a command that takes long keeps its session, where another such one waits for it."""
+
+
+class Rank(IntEnum):
+    """What gives way to a short command, the lowest first. All but SHORT take long, and are begun
+    again by whoever wanted them."""
+
+    LOG = 0
+    SAMPLES = 1
+    WATCH = 2
+    SHORT = 3
+
+
+@dataclass(slots=True, eq=False)
+class Wish:
+    """What is to be run, as `Executor.execute` has it. refused: what the machine says while it
+    opens no session for it."""
+
+    command: str
+    on_data: OnData
+    input: bytes = b""
+    on_start: OnStart | None = None
+    rank: Rank = Rank.SHORT
+    refused: str = ""
+
+
+class _Running(NamedTuple):
+    rank: Rank
+    chan: asyncssh.SSHClientChannel[bytes]
+    since: float
+
+
+class Turns:
+    """Short commands come first; those that take long take turns, in the order in which they were
+    refused. A session that ends is for who waits: what has just given way is begun anew at once,
+    and would take it again before a refused one asks.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._running: dict[CommandSession, _Running] = {}
+        self._giving_way: set[CommandSession] = set()
+        self._waiting: list[Wish] = []
+        self._one_less = asyncio.Event()
+
+    @contextlib.contextmanager
+    def running(
+        self, session: CommandSession, chan: asyncssh.SSHClientChannel[bytes], rank: Rank
+    ) -> Iterator[None]:
+        """While a command runs in it."""
+        self._running[session] = _Running(rank, chan, self._clock())
+        try:
+            yield
+        finally:
+            del self._running[session]
+            self._giving_way.discard(session)
+
+    @property
+    def running_short(self) -> bool:
+        return any(each.rank is Rank.SHORT for each in self._running.values())
+
+    def refused(self, wish: Wish, why: str) -> None:
+        """It waits, until it is dropped."""
+        wish.refused = why
+        if wish not in self._waiting:
+            self._waiting.append(wish)
+
+    def drop(self, wish: Wish) -> None:
+        """It waits no longer. Idempotent."""
+        if wish in self._waiting:
+            self._waiting.remove(wish)
+            self._one_less.set()
+
+    async def come(self, wish: Wish) -> None:
+        """Until nobody else gets a session sooner."""
+        while first := self._before(wish):
+            self.refused(wish, first.refused)
+            self._one_less.clear()
+            await self._one_less.wait()
+
+    def _before(self, wish: Wish) -> Wish | None:
+        if wish.rank is Rank.SHORT:
+            return None
+        first = min(self._waiting, key=lambda other: other.rank is not Rank.SHORT, default=None)
+        return None if first is wish else first
+
+    def give_way(self, wish: Wish) -> bool:
+        """Let another command give way to it, if one should; whether it was only now told to."""
+        found = self._lowest() if wish.rank is Rank.SHORT else self._longest()
+        if found is None:
+            return False
+        told = found in self._giving_way
+        self._giving_way.add(found)
+        self._running[found].chan.abort()
+        return not told
+
+    def _lowest(self) -> CommandSession | None:
+        found = min(self._running, key=lambda one: self._running[one].rank, default=None)
+        return None if found is None or self._running[found].rank is Rank.SHORT else found
+
+    def _longest(self) -> CommandSession | None:
+        """Of those that take long, if its turn is over."""
+        long = [one for one, each in self._running.items() if each.rank is not Rank.SHORT]
+        found = min(long, key=lambda one: self._running[one].since, default=None)
+        over = found is not None and self._clock() - self._running[found].since >= TURN_S
+        return found if over else None
