@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gdl.domain.errors import CommandTimeout, ForwardRefused, SshAuthFailed
+from gdl.domain.errors import CommandTimeout, ForwardRefused, GaveWay, SshAuthFailed
 from gdl.domain.secret import Secret
 from gdl.domain.session import SshAddress
 from gdl.ssh import jobs
@@ -120,6 +120,42 @@ async def test_no_session_left_is_an_answer(tmp_path: Path) -> None:
             await began.wait()
             assert await conn.answers() and not conn.closed
             holding.cancel()
+
+
+async def test_what_gave_way_has_not_ended(tmp_path: Path) -> None:
+    """Though the server tells how its command ended, which nobody read from any more: with 0."""
+    with real_sshd(tmp_path / "sshd", "MaxSessions 1") as server:
+        async with await Connection.open(_target(server, tmp_path)) as conn:
+            begun = asyncio.Event()
+            looks = "while echo look; do sleep 0.1; done 2>/dev/null; exit 0"
+            looking = asyncio.create_task(conn.stream(looks, lambda _: begun.set(), timeout=60))
+            await begun.wait()
+            assert (await conn.run("echo here")).stdout == "here\n"
+            with pytest.raises(GaveWay):
+                await looking
+
+
+async def test_jobs_are_started_and_watched_beside_short_commands(tmp_path: Path) -> None:
+    with real_sshd(tmp_path / "sshd", "MaxSessions 1") as server:
+        link = Link(_target(server, tmp_path))
+        await link.connect()
+
+        async def others() -> None:
+            while True:
+                await link.run("true", timeout=60)
+                await asyncio.sleep(0.3)
+
+        busy = [asyncio.create_task(others()) for _ in range(2)]
+        for number in range(4):
+            script = f"echo {number} >> {tmp_path / 'told'}"
+            watch = await Watch.start(link, JobSpec(f"job{number}", str(tmp_path / "w"), script))
+            assert (await watch.wait(timeout=60)).exit_status == 0
+            await watch.aclose()
+        for task in busy:
+            task.cancel()
+        await asyncio.gather(*busy, return_exceptions=True)
+        await link.aclose()
+    assert (tmp_path / "told").read_text().split() == ["0", "1", "2", "3"]
 
 
 async def test_who_is_cancelled_leaves_no_session_behind(tmp_path: Path) -> None:

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from gdl.domain.errors import SshError
+from gdl.domain.errors import GaveWay, SshError
 from gdl.ssh.connection import Connection
+from gdl.ssh.reconnecting import Link
+from gdl.ssh.tail import Stop, follow
 from ssh_server import SshServer, serving
 from waiting import wait_until
 
@@ -81,3 +83,78 @@ async def test_what_takes_long_takes_turns(
                 task.cancel()
             await asyncio.gather(*long, return_exceptions=True)
     assert max(turns.values()) - min(turns.values()) <= 1
+
+
+async def test_what_takes_long_gives_way_beside_a_short_one_that_runs(server: SshServer) -> None:
+    server.sessions = 2
+    async with await Connection.open(server.target()) as conn:
+        watching = asyncio.create_task(conn.talk("exec sleep 600", lambda *_: None))
+        await wait_until(lambda: any("sleep 600" in line for line in server.commands))
+        not_so_short = asyncio.create_task(conn.run("exec sleep 60", timeout=60))
+        await wait_until(lambda: any("sleep 60'" in line for line in server.commands))
+        assert (await conn.run("echo one", timeout=20)).stdout == "one\n"
+        with pytest.raises(GaveWay):
+            await watching
+        not_so_short.cancel()
+        await asyncio.gather(not_so_short, return_exceptions=True)
+
+
+async def test_short_commands_are_run_in_the_order_in_which_they_were_refused(
+    server: SshServer,
+) -> None:
+    """Who comes just as a session is free does not take it from who has waited."""
+    server.sessions = 1
+    ended: list[str] = []
+    async with await Connection.open(server.target()) as conn:
+
+        async def run(word: str, seconds: float) -> None:
+            await conn.run(f"sleep {seconds}; : {word}", timeout=60)
+            ended.append(word)
+
+        running = [asyncio.create_task(run("first", 1.5))]
+        await wait_until(lambda: any("first" in line for line in server.commands))
+        for word in ("second", "third"):
+            running.append(asyncio.create_task(run(word, 0.1)))
+            await asyncio.sleep(0.1)
+        await running[0]
+        running += [asyncio.create_task(run(f"late {n}", 0.1)) for n in range(3)]
+        await asyncio.gather(*running)
+    assert ended[:3] == ["first", "second", "third"]
+
+
+async def test_a_log_whose_turn_it_is_not_is_read_to_its_end(
+    server: SshServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gdl.ssh.session_turns.TURN_S", 1.0)
+    monkeypatch.setattr("gdl.ssh.remote_log._LAST_READ_S", 1.0)
+    monkeypatch.setattr("gdl.ssh.remote_log._LAST_TURNS", 30)
+    server.sessions = 1
+    log = tmp_path / "log"
+    log.write_text("first\n")
+    link, stop = Link(server.target()), Stop()
+    lines: list[str] = []
+
+    async def read() -> None:
+        async for chunk in follow(link, str(log), stop=stop):
+            lines.extend(chunk.lines)
+
+    async def watch() -> None:
+        while not link.closed:
+            with contextlib.suppress(SshError):
+                await (await link.get()).talk("exec sleep 600", lambda *_: None)
+
+    await link.connect()
+    reading = asyncio.create_task(read())
+    await wait_until(lambda: bool(lines))
+    watching = [asyncio.create_task(watch()) for _ in range(2)]
+    server.commands.clear()
+    await wait_until(lambda: any("sleep" in line for line in server.commands))
+    with log.open("a") as file:
+        file.write("last\n")
+    stop.set(log.stat().st_size)
+    await reading
+    for task in watching:
+        task.cancel()
+    await asyncio.gather(*watching, return_exceptions=True)
+    await link.aclose()
+    assert lines == ["first", "last"]

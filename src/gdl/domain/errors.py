@@ -21,7 +21,8 @@
     │       ├── SshAuthFailed         the machine does not take our key
     │       ├── ForwardRefused        the machine allows no port forwarding
     │       ├── CommandTimeout        a remote command ran over its time
-    │       └── Disconnected          the connection ended meanwhile; another one can be made
+    │       ├── Disconnected          the connection ended meanwhile; another one can be made
+    │       └── GaveWay               a command that takes long left its session to another one
     ├── DeployError           install or start failed on the machine (exit 5)
     ├── VerificationError     it started, but does not answer properly (exit 6)
     ├── BackendError          the backend gave an answer nobody can use (exit 7)
@@ -199,6 +200,10 @@ class CommandTimeout(SshError):
 
 class Disconnected(SshError):
     """The connection ended under what was done over it, or there was none any more."""
+
+
+class GaveWay(SshError):
+    """A command that takes long left its session to another one, and is to be begun again."""
 
 
 class DeployError(GdlError):

@@ -11,7 +11,7 @@ from typing import Any, cast
 import asyncssh
 
 from gdl.domain.backoff import RETRYING, Backoff
-from gdl.domain.errors import CommandTimeout, Disconnected, GdlError, SshError
+from gdl.domain.errors import CommandTimeout, Disconnected, GaveWay, GdlError, SshError
 from gdl.domain.text import one_line
 from gdl.ssh import waiting_shell
 from gdl.ssh.opening import opened
@@ -64,18 +64,20 @@ class Executor:
         input: bytes = b"",
         on_start: OnStart | None = None,
         rank: Rank = Rank.SHORT,
+        answered: asyncio.Event | None = None,
     ) -> int:
         """Run `command` in /bin/sh, hand its output to `on_data`, and return its exit status
         (-N when signal N ended it).
 
+        answered: as for a short command until that is set.
         on_start: its input stays open, for whoever is given the channel; the command is one that
         ends by itself once its input does. rank: SAMPLES take long anyway, so that the shells that
         wait are left to others.
 
         Raises CommandTimeout after `timeout` seconds (its channel is closed then), Disconnected,
-        and SshError when the machine does not run the command.
+        GaveWay (never for a short one), and SshError when the machine does not run the command.
         """
-        wish = Wish(command, on_data, input, on_start, rank)
+        wish = Wish(command, on_data, input, on_start, rank, answered)
         try:
             async with asyncio.timeout(timeout):
                 async with self._slots:
@@ -116,7 +118,7 @@ class Executor:
                 wish.on_data(rest, is_error)
 
         session.take(sift)
-        with self._turns.running(session, chan, wish.rank):
+        with self._turns.running(session, chan, wish):
             try:
                 # One that ended before it read its input is no error; its status tells the rest.
                 with contextlib.suppress(OSError):
@@ -128,6 +130,7 @@ class Executor:
                         wish.on_start(chan)
                 # Shielded: a time-out would end the future too, and so hide that the command runs.
                 problem = await asyncio.shield(session.ended)
+                gave_way = self._turns.gave_way(session)
             finally:
                 self._end(shell, out.pid if wish.on_start is None else 0)
         status = chan.get_returncode()
@@ -135,6 +138,9 @@ class Executor:
             return None
         if problem is not None or (status is None and self._conn.is_closed()):
             raise self.connection_error(problem)
+        if gave_way:
+            # OpenSSH tells how it ended all the same.
+            raise GaveWay(f"a command on {self._label} gave way to another", "it is begun again")
         if not out.pid:
             detail = out.noise or err.noise or "it said nothing"
             raise SshError(
@@ -159,7 +165,7 @@ class Executor:
         word = waiting_shell.new_word()
         line = waiting_shell.at_once(word, wish.command)
         pauses = Backoff(0.05, 1.0, growth=RETRYING)
-        refused, since = 0, time.monotonic()
+        asked, refused, since = 0, 0, time.monotonic()
         while True:
             await self._turns.come(wish)
             if self._conn.is_closed():
@@ -178,7 +184,10 @@ class Executor:
             self.spare_sessions()
             if wish.rank is not Rank.SHORT or not self._turns.running_short:
                 refused += 1
-            if refused >= _GIVE_WAY_AFTER and self._turns.give_way(wish):
+            asked += 1
+            # The short one that runs may be one that is not so short.
+            enough = refused >= _GIVE_WAY_AFTER or asked >= 2 * _GIVE_WAY_AFTER
+            if enough and self._turns.give_way(wish):
                 pauses.reset()
             taken = self._has_opened and time.monotonic() - since < _OPEN_S
             if refused >= _OPEN_TRIES and not taken:
@@ -266,7 +275,7 @@ class Executor:
                 self._end(shell, mark.pid)
 
     def _short(self, shell: Shell) -> contextlib.AbstractContextManager[None]:
-        return self._turns.running(shell.session, shell.chan, Rank.SHORT)
+        return self._turns.running(shell.session, shell.chan, Wish("", lambda *_: None))
 
     def connection_error(self, error: Exception | None) -> Disconnected:
         detail = one_line(str(error), 200) if error is not None else "connection closed"

@@ -80,6 +80,15 @@ class Connection:
         """How the computer's own ssh gets where this connection leads; a reason if it cannot."""
         return way_of(self.target, self._dialled)
 
+    @property
+    def short_of_sessions(self) -> bool:
+        """The machine has refused one before."""
+        return self._executor.short_of_sessions
+
+    def spare_sessions(self) -> None:
+        """It is known to be short of them: keep none open for later."""
+        self._executor.spare_sessions()
+
     async def run(
         self, command: str, *, timeout: float = 30.0, input: str | None = None
     ) -> CommandResult:
@@ -151,12 +160,22 @@ class Connection:
             command, on_data, timeout=None, on_start=on_start, rank=Rank.LOG
         )
 
-    async def talk(self, command: str, on_data: OnData, *, input: str = "") -> int:
+    async def talk(
+        self,
+        command: str,
+        on_data: OnData,
+        *,
+        input: str = "",
+        answered: asyncio.Event | None = None,
+    ) -> int:
         """Run a command for as long as it takes: `on_data` gets its output as it comes. Returns the
-        exit status as `run` does."""
+        exit status as `run` does. answered: until that is set, it gives way to no other one.
+
+        Raises GaveWay where it did, and is to be begun again; so do `stream` and `hold`.
+        """
         data = input.encode("utf-8", "surrogateescape")
         return await self._executor.execute(
-            command, on_data, timeout=None, input=data, rank=Rank.WATCH
+            command, on_data, timeout=None, input=data, rank=Rank.WATCH, answered=answered
         )
 
     async def put_text(self, path: str, text: str, mode: int = 0o600) -> None:

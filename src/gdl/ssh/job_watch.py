@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gdl.domain.backoff import RETRYING, Backoff
-from gdl.domain.errors import CommandTimeout, SshError
+from gdl.domain.errors import CommandTimeout, GaveWay, SshError
 from gdl.domain.host import CommandResult
 from gdl.domain.text import one_line
 from gdl.ssh import job_scripts, jobs
@@ -78,7 +78,8 @@ class Watch:
     async def _ask(self, conn: Connection, command: str, input: str) -> int:
         """Until there is an answer to the start; 0, or the exit status that came without one."""
         self._said, self._errors = Bounded(), Bounded()
-        running = asyncio.create_task(conn.talk(command, self._hear, input=input), name="job-watch")
+        talking = conn.talk(command, self._hear, input=input, answered=self._answered)
+        running = asyncio.create_task(talking, name="job-watch")
         self._running = running
         answered = asyncio.create_task(self._answered.wait())
         try:
@@ -152,6 +153,11 @@ async def _wait(link: Link, job: Job) -> JobStatus:
 
         try:
             await (await link.get()).talk(command, hear)
+        except GaveWay:
+            continue
+        except SshError as error:
+            problem = error
+        else:
             if status := _told(said.decode("utf-8", "replace")):
                 return status
             problem = SshError(
@@ -159,8 +165,6 @@ async def _wait(link: Link, job: Job) -> JobStatus:
                 f"{one_line(said.decode('utf-8', 'replace'), 200) or 'no answer'}",
                 "the machine may be out of memory or processes",
             )
-        except SshError as error:
-            problem = error
         if link.connected:
             # The machine is there and does not play along: a few times may be bad luck.
             tries += 1

@@ -120,6 +120,11 @@ class LogStream:
             await asyncio.gather(running, stopping, ended, return_exceptions=True)
         return self._last
 
+    @property
+    def begun(self) -> bool:
+        """The machine has a session for it."""
+        return self._chan is not None
+
     def pause(self) -> None:
         """Let the machine wait, soon; what is on its way still comes."""
         self._paused = True

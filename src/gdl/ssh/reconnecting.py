@@ -72,6 +72,11 @@ class Link:
         return self._conn is not None and not self._conn.closed
 
     @property
+    def short_of_sessions(self) -> bool:
+        """The machine has refused one on the connection that is, or was, the last."""
+        return self._conn is not None and self._conn.short_of_sessions
+
+    @property
     def closed(self) -> bool:
         """Nobody makes the connection again."""
         return self._closed
@@ -189,6 +194,8 @@ class Link:
         return None if conn is None or conn.closed else conn.raw
 
     def _adopt(self, conn: Connection) -> Connection:
+        if self.short_of_sessions:
+            conn.spare_sessions()
         self._conn = conn
         self._openssh.connected(conn)
         if self._watch is not None:

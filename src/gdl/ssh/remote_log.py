@@ -8,7 +8,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from gdl.domain.backoff import RETRYING, Backoff
-from gdl.domain.errors import HostKeyChanged, SshAuthFailed, SshError
+from gdl.domain.errors import GaveWay, HostKeyChanged, SshAuthFailed, SshError
 from gdl.ssh.log_stream import LogStream, Place, Stop, Turn, Unreadable
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ _HELD_BYTES = 1024 * 1024
 """Not taken yet: with more, the machine is told to wait. A channel's window comes on top."""
 _LAST_READ_S = 5.0
 """How long a machine that says nothing is waited for once `stop` is set."""
+_LAST_TURNS = 3
+"""So many times as long, where others have their turn first."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 5.0
 
 
@@ -115,6 +117,8 @@ class RemoteLog:
                 continue
             except (HostKeyChanged, SshAuthFailed, Unreadable):
                 raise
+            except GaveWay:
+                continue
             except SshError:
                 # A cut of whatever length, or a machine that has no memory or processes left for
                 # a while: whoever sets `stop` knows when there is nothing to wait for.
@@ -129,8 +133,15 @@ class RemoteLog:
     async def _end_in_time(self) -> None:
         """Once `stop` is set, a machine that says nothing more is not waited for."""
         await self._stop.wait()
-        before = -1
-        while before != self._received:
+        before, queued = -1, 0
+        while before != self._received or (self._queues and queued < _LAST_TURNS):
+            queued += before == self._received
             before = self._received
             await asyncio.sleep(_LAST_READ_S)
         self._reading.cancel()
+
+    @property
+    def _queues(self) -> bool:
+        """The machine is there, but others have the sessions that it opens."""
+        short = self._link.connected and self._link.short_of_sessions
+        return short and self._stream is not None and not self._stream.begun

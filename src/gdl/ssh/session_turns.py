@@ -30,27 +30,33 @@ class Rank(IntEnum):
 
 @dataclass(slots=True, eq=False)
 class Wish:
-    """What is to be run, as `Executor.execute` has it. refused: what the machine says while it
-    opens no session for it."""
+    """What is to be run, as `Executor.execute` has it. kind: its rank, once it has answered.
+    refused: what the machine says while it opens no session for it."""
 
     command: str
     on_data: OnData
     input: bytes = b""
     on_start: OnStart | None = None
-    rank: Rank = Rank.SHORT
+    kind: Rank = Rank.SHORT
+    answered: asyncio.Event | None = None
     refused: str = ""
+
+    @property
+    def rank(self) -> Rank:
+        awaited = self.answered is not None and not self.answered.is_set()
+        return Rank.SHORT if awaited else self.kind
 
 
 class _Running(NamedTuple):
-    rank: Rank
+    wish: Wish
     chan: asyncssh.SSHClientChannel[bytes]
     since: float
 
 
 class Turns:
-    """Short commands come first; those that take long take turns, in the order in which they were
-    refused. A session that ends is for who waits: what has just given way is begun anew at once,
-    and would take it again before a refused one asks.
+    """Short commands come first, then those that take long, which take turns; each of a kind in the
+    order in which they were refused. A session that ends is for who waits: what has just given way
+    is begun anew at once, and would take it again before a refused one asks.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -62,10 +68,10 @@ class Turns:
 
     @contextlib.contextmanager
     def running(
-        self, session: CommandSession, chan: asyncssh.SSHClientChannel[bytes], rank: Rank
+        self, session: CommandSession, chan: asyncssh.SSHClientChannel[bytes], wish: Wish
     ) -> Iterator[None]:
         """While a command runs in it."""
-        self._running[session] = _Running(rank, chan, self._clock())
+        self._running[session] = _Running(wish, chan, self._clock())
         try:
             yield
         finally:
@@ -74,7 +80,7 @@ class Turns:
 
     @property
     def running_short(self) -> bool:
-        return any(each.rank is Rank.SHORT for each in self._running.values())
+        return any(each.wish.rank is Rank.SHORT for each in self._running.values())
 
     def refused(self, wish: Wish, why: str) -> None:
         """It waits, until it is dropped."""
@@ -96,10 +102,11 @@ class Turns:
             await self._one_less.wait()
 
     def _before(self, wish: Wish) -> Wish | None:
-        if wish.rank is Rank.SHORT:
-            return None
         first = min(self._waiting, key=lambda other: other.rank is not Rank.SHORT, default=None)
-        return None if first is wish else first
+        if first is None or first is wish:
+            return None
+        later = wish.rank is Rank.SHORT and first.rank is not Rank.SHORT
+        return None if later else first
 
     def give_way(self, wish: Wish) -> bool:
         """Let another command give way to it, if one should; whether it was only now told to."""
@@ -111,13 +118,18 @@ class Turns:
         self._running[found].chan.abort()
         return not told
 
+    def gave_way(self, session: CommandSession) -> bool:
+        """Whether what runs there was told to. Its exit status says nothing then: OpenSSH sends the
+        one of a command that ended because nobody reads from it."""
+        return session in self._giving_way
+
     def _lowest(self) -> CommandSession | None:
-        found = min(self._running, key=lambda one: self._running[one].rank, default=None)
-        return None if found is None or self._running[found].rank is Rank.SHORT else found
+        found = min(self._running, key=lambda one: self._running[one].wish.rank, default=None)
+        return None if found is None or self._running[found].wish.rank is Rank.SHORT else found
 
     def _longest(self) -> CommandSession | None:
         """Of those that take long, if its turn is over."""
-        long = [one for one, each in self._running.items() if each.rank is not Rank.SHORT]
+        long = [one for one, each in self._running.items() if each.wish.rank is not Rank.SHORT]
         found = min(long, key=lambda one: self._running[one].since, default=None)
         over = found is not None and self._clock() - self._running[found].since >= TURN_S
         return found if over else None

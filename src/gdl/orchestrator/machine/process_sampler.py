@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from gdl.domain.errors import SshError
+from gdl.domain.errors import GaveWay, SshError
 from gdl.host import process_stats
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ async def follow(
         try:
             await link.stream(command, take, timeout=_LONGEST_S)
             return
+        except GaveWay:
+            continue
         except SshError:
             # Whoever needs the connection more tells of it.
             await asyncio.sleep(_AWAY_S)
