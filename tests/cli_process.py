@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 PROGRAM = Path(__file__).with_name("cli_support.py")
-LIMIT_S = 60.0
+LIMIT_S = 20.0
 
 
 class Running:

@@ -69,7 +69,7 @@ class Simulation:
             "backend": "local",
             "data_dir": self.folder / "data",
             "engine": {"port": free_port(), "log": str(self.folder / "vllm.log")},
-            "timeouts": {"start": 60, "install": 60, "session": 30, "release": 3, "http": 3},
+            "timeouts": {"start": 20, "install": 20, "session": 10, "release": 3, "http": 3},
             **self.flags,
             **flags,
         }
@@ -139,7 +139,7 @@ def spec(
 
 async def told(orchestrator: Orchestrator, ident: str) -> list[Recorded]:
     """All of its events, once it has ended."""
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(60):
         return [recorded async for recorded in orchestrator.deployments.events(ident)]
 
 
@@ -165,7 +165,7 @@ async def until(
     orchestrator: OrchestratorApi, ident: str, holds: Callable[[Event], bool]
 ) -> Recorded:
     """The first event for which `holds`."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(30):
         async for recorded in orchestrator.deployments.events(ident):
             if holds(recorded.event):
                 return recorded
@@ -176,7 +176,7 @@ async def until_after(
     orchestrator: Orchestrator, ident: str, seq: int, holds: Callable[[Event], bool]
 ) -> Recorded:
     """As `until`, for the first event after number `seq`."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(30):
         async for recorded in orchestrator.deployments.events(ident):
             if recorded.seq > seq and holds(recorded.event):
                 return recorded

@@ -199,7 +199,7 @@ async def until(
     orchestrator: Orchestrator, fleet_id: str, holds: Callable[[Event], bool]
 ) -> Recorded:
     """The first event for which `holds`."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(30):
         async for recorded in orchestrator.fleets.events(fleet_id):
             if holds(recorded.event):
                 return recorded

@@ -32,7 +32,7 @@ async def interrupted(
         "backend": "local",
         "data_dir": str(settings.data_dir),
         "engine": {"port": settings.engine.port, "log": settings.engine.log},
-        "timeouts": {"start": 60, "install": 60, "session": 30, "release": 3, "http": 3},
+        "timeouts": {"start": 20, "install": 20, "session": 10, "release": 3, "http": 3},
         **sim.flags,
     }
     case = Case(

@@ -720,7 +720,7 @@ async def test_an_answer_that_drips(tmp_path: Path) -> None:
     started = time.monotonic()
     with pytest.raises(BackendError, match="no answer within"):
         await backend.offers(ANY)
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 3
     await backend.aclose()
     server.close()
     await server.wait_closed()

@@ -153,7 +153,7 @@ async def test_ctrl_c_ends_it_in_order(tmp_path: Path) -> None:
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         await wait_until(lambda: any("completions" in each.path for each in server.requests))
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(30):
             process.send_signal(signal.SIGINT)
             _, err = await process.communicate()
     assert process.returncode == 8

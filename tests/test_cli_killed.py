@@ -28,7 +28,7 @@ from waiting import block_until
 pytestmark = pytest.mark.long
 
 KILLS = 6
-LIMIT_S = 60.0
+LIMIT_S = 30.0
 
 
 @dataclass

@@ -87,7 +87,7 @@ async def test_a_refused_key_is_an_error_without_the_key(server: FakeVllm) -> No
 async def test_leaving_early_ends_the_request(server: FakeVllm, client: EndpointClient) -> None:
     server.stall_after = 2
     async with aclosing(talk(client, "tiny", TALK)) as parts:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(30):
             assert isinstance(await anext(parts), ChatPiece)
     others = [t for t in asyncio.all_tasks() if t.get_name() == "chat"]
     assert others == []

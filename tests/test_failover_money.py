@@ -464,7 +464,7 @@ async def test_a_cancel_while_a_defect_is_written_down_still_gives_back(
     monkeypatch.setattr("gdl.orchestrator.run.internal_error._write", slow)
     async with quick_orchestrator(tmp_path, shopper.url, fate=breaks) as orchestrator:
         ident = await orchestrator.deployments.deploy(spec())
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(20):
             await slow.writing.wait()
         await orchestrator.deployments.cancel(ident)
         slow.go_on.set()
@@ -483,7 +483,7 @@ async def test_a_cancel_while_it_backs_off_does_not_wait_for_it(
         ident = await orchestrator.deployments.deploy(spec())
         await until(orchestrator, ident, lambda e: isinstance(e, ev.Progressed))
         await orchestrator.deployments.cancel(ident)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(30):
             assert last(await told(orchestrator, ident)).outcome == "cancelled"
 
 

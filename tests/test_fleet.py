@@ -57,7 +57,7 @@ def rented_offers(where: FakeMarket) -> list[str]:
 
 async def serving(orchestrator: Orchestrator, ident: str, replicas: int) -> None:
     """Until so many are sent requests."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(30):
         async for _ in orchestrator.fleets.events(ident):
             state = orchestrator.fleets.state(ident)
             there = len(state.serving) == len(state.live) == replicas == state.wanted
@@ -196,7 +196,7 @@ async def test_other_flags_replace_one_after_the_other(tmp_path: Path) -> None:
         most: list[int] = []
         least: list[int] = []
         await orchestrator.fleets.order(ident, Change(engine_args=("--max-num-seqs", "8")))
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(30):
             async for _ in orchestrator.fleets.events(ident):
                 state = orchestrator.fleets.state(ident)
                 most.append(len(there.rented))
@@ -217,7 +217,7 @@ async def test_without_room_one_is_released_first(tmp_path: Path) -> None:
         ident = await orchestrator.fleets.deploy(fleet(2))
         await until(orchestrator, ident, lambda e: isinstance(e, serves))
         await orchestrator.fleets.order(ident, Change(context=1024))
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(30):
             async for _ in orchestrator.fleets.events(ident):
                 state = orchestrator.fleets.state(ident)
                 if {r.generation for r in state.serving} == {2} and len(state.serving) == 2:
@@ -260,7 +260,7 @@ async def test_what_an_hour_may_cost_holds_for_all_together(tmp_path: Path) -> N
 
 
 async def serving_at_least(orchestrator: Orchestrator, ident: str, replicas: int) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(30):
         async for _ in orchestrator.fleets.events(ident):
             if len(orchestrator.fleets.state(ident).serving) >= replicas:
                 return
@@ -342,7 +342,7 @@ async def test_one_that_serves_something_else_gets_no_request(
             await until(orchestrator, ident, lambda e: isinstance(e, fe.ReplicaRefused))
         ).event
         assert isinstance(refused, fe.ReplicaRefused) and why in refused.reason
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(30):
             while len(router.urls) < 2:
                 await asyncio.sleep(0.05)
         assert servers.asked[0] not in router.urls

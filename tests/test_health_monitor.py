@@ -192,15 +192,15 @@ async def test_the_command_line_watches_until_it_is_told_to_stop(
             stdout=asyncio.subprocess.PIPE,
         )
         assert child.stdout is not None
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(30):
             first = json.loads(await child.stdout.readline())
         assert first["condition"] == "healthy" and first["at"] and first["latency_ms"] > 0
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(30):
             while not first["gpu"]:
                 first = json.loads(await child.stdout.readline())
         assert "RTX 3090" in first["gpu"] and "1695/2100 MHz" in first["gpu"]
         child.send_signal(signal.SIGINT)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(30):
             assert await child.wait() == 0
         async with sim.orchestrator() as orchestrator:
             await orchestrator.sessions.destroy(session)

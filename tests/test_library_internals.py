@@ -172,7 +172,7 @@ async def test_uvicorn_ends_a_connection_that_is_kept_open_at_once() -> None:
             for each in server.servers:
                 each.close()
             kept.shutdown()
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(5):
                 while server.server_state.connections:
                     await asyncio.sleep(0)
             assert not server.server_state.tasks, "a request that was answered still has a task"

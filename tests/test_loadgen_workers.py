@@ -279,7 +279,7 @@ async def test_they_end_with_the_one_that_started_them(number: signal.Signals, c
         server.stall_after = 1
         workers = workers_of(process.pid)
         assert len(workers) == 2
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(30):
             process.send_signal(number)
             _, err = await process.communicate()
         assert process.returncode == code and b"Traceback" not in err

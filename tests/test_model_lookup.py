@@ -146,7 +146,7 @@ async def test_with_the_hub_away_a_model_is_guessed_and_that_is_said(
         async with quick_orchestrator(
             tmp_path, shopper.url, hub={"endpoint": endpoint, "offline": False}
         ) as orchestrator:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(20):
                 assert await orchestrator.market.offers(OfferQuery(model="org/some-7B"))
             events = await deployed(orchestrator, spec("org/some-7B"))
     notes = [each.text for each in of_type(events, ev.Noted)]

@@ -187,7 +187,7 @@ async def test_the_terminal_ui_deploys_it(alone: None, tmp_path: Path) -> None:
             tabs.active = "engine"
             await shown(pilot, lambda: "toy: wound up" in screen_text(app))
             await orchestrator.deployments.decide(ident, AfterServing.RELEASE)
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(30):
                 finished = await orchestrator.deployments.wait(ident)
             assert finished.outcome == "released"
             assert orchestrator.deployments.state(ident).phase is Phase.STOPPED

@@ -98,7 +98,7 @@ async def test_an_address_is_had_kept_followed_and_ended(sim: Simulation, url: s
         async with aclosing(orchestrator.sessions.watch_public(ident)) as rows:
             assert await anext(rows) == row
             (folder / "change").touch()
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(20):
                 assert (await anext(rows)).url == OTHER
         assert [r.url for r in await orchestrator.sessions.public_rows()] == [OTHER]
 

@@ -220,7 +220,7 @@ async def test_dead_group_is_noticed_within_a_second(link: Link, tmp_path: Path)
     os.killpg(job.pid, signal.SIGKILL)
     killed = time.monotonic()
     assert await waiting == JobStatus(False, None)
-    assert time.monotonic() - killed < 4  # a second, and a loaded machine
+    assert time.monotonic() - killed < 1
 
 
 async def test_sentinel_ends_with_its_connection(link: Link, sshd: Sshd, tmp_path: Path) -> None:

@@ -303,7 +303,7 @@ async def test_an_end_that_blocks_is_told_and_not_awaited_beyond_its_limit(
             await orchestrator.sessions.destroy(
                 session, lambda text: said.append((time.monotonic() - began, text))
             )
-        assert 5.5 < time.monotonic() - began < 20
+        assert 5.5 < time.monotonic() - began < 8
         times = [0.0, *(at for at, _ in said), 6.0]
         assert max(b - a for a, b in itertools.pairwise(times)) <= 5
         assert all("of 0:06" in text and session in text for _, text in said)
@@ -319,7 +319,7 @@ async def test_an_end_that_was_cut_off_does_not_hold_the_next_one_up_in_silence(
         # As a process leaves it that is killed while it releases.
         shopper.sessions[session].status = "stopping"
         said: list[str] = []
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(10):
             with pytest.raises(ReleaseUnconfirmed, match="does not resume a release"):
                 await orchestrator.sessions.destroy(session, said.append)
         assert any("it is stopping" in text for text in said)

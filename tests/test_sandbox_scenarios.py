@@ -152,7 +152,7 @@ async def test_cancelling_while_ssh_is_awaited_releases_the_machine(tmp_path: Pa
         )
         await wait_until(lambda: backend.service and backend.service.market.rented())
         await orchestrator.deployments.cancel(ident)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(20):
             events = [r async for r in orchestrator.deployments.events(ident)]
         assert last(events).outcome == "cancelled"
         assert support.service_of(backend).market.rented() == []

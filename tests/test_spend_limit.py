@@ -69,7 +69,7 @@ async def test_a_request_made_again_after_one_that_was_destroyed_is_limited_too(
     shopper.inject("create", "insufficient_disk")
     async with quick_orchestrator(tmp_path, shopper.url) as orchestrator:
         ident = await orchestrator.deployments.deploy(spec(after="hold", max_spend=0.03))
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(20):
             end = last(await told(orchestrator, ident))
     assert (end.outcome, end.kind, len(end.attempts)) == ("released", "spend_limit", 1)
     assert shopper.billing() == []

@@ -110,7 +110,7 @@ async def test_gives_up_and_tries_again_when_asked(
     started = time.monotonic()
     with pytest.raises(SshError, match=r"out of reach for 0\.5 s"):
         await hasty.run("true")
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 3
     await server.start()
     assert (await hasty.run("echo yes")).ok
     assert states[-1] == "connected"

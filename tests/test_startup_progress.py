@@ -147,7 +147,7 @@ async def test_a_look_sees_the_whole_session_and_ends_with_it(
     assert shell.stdout is not None
     reader = process_stats.Reader()
     looks: list[process_stats.ProcessStats] = []
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(20):
         while not looks or looks[-1].busy_s <= looks[0].busy_s or looks[-1].processes < 2:
             looks += reader.feed(await shell.stdout.read(7))
         assert looks[-1].memory_mib > 0

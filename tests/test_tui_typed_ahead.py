@@ -28,7 +28,7 @@ async def typed_ahead(
 ) -> None:
     """`answers` come while the question is on its way, and not on the screen."""
     pilot.app.post_message(Key(asks, asks if len(asks) == 1 else None))
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(30):
         while not isinstance(pilot.app.screen, dialog):
             await asyncio.sleep(0)
     for key in answers:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
-LIMIT_S = 60.0
+LIMIT_S = 30.0
 EVERY_S = 0.01
 
 

@@ -344,7 +344,7 @@ async def _read_out(reader: asyncio.Task[None], stop: Stop, size: int | None) ->
     """Let the reader finish what is there, within bounds; what kept it from that, or "". size: of
     the log at the job's end, if known."""
     stop.set(size)
-    await asyncio.wait({reader}, timeout=30)
+    await asyncio.wait({reader}, timeout=10)
     if reader.done() and isinstance(error := reader.exception(), SshError):
         return f"the output could not be read to its end: {error.message}"
     return ""
