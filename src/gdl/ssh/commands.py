@@ -118,7 +118,7 @@ class Executor:
                 wish.on_data(rest, is_error)
 
         session.take(sift)
-        with self._turns.running(session, chan, wish):
+        with self._turns.running(shell, wish):
             try:
                 # One that ended before it read its input is no error; its status tells the rest.
                 with contextlib.suppress(OSError):
@@ -130,7 +130,7 @@ class Executor:
                         wish.on_start(chan)
                 # Shielded: a time-out would end the future too, and so hide that the command runs.
                 problem = await asyncio.shield(session.ended)
-                gave_way = self._turns.gave_way(session)
+                gave_way = self._turns.gave_way(shell)
             finally:
                 self._end(shell, out.pid if wish.on_start is None else 0)
         status = chan.get_returncode()
@@ -267,15 +267,12 @@ class Executor:
 
         shell.session.take(look)
         shell.session.ended.add_done_callback(lambda _: said.set())
-        with self._short(shell), contextlib.suppress(TimeoutError):
+        with self._turns.running(shell, Wish("", look)), contextlib.suppress(TimeoutError):
             try:
                 async with asyncio.timeout(_KILL_S):
                     await said.wait()
             finally:
                 self._end(shell, mark.pid)
-
-    def _short(self, shell: Shell) -> contextlib.AbstractContextManager[None]:
-        return self._turns.running(shell.session, shell.chan, Wish("", lambda *_: None))
 
     def connection_error(self, error: Exception | None) -> Disconnected:
         detail = one_line(str(error), 200) if error is not None else "connection closed"
@@ -310,8 +307,9 @@ class Executor:
                 await self._elsewhere(line)
                 return
             async with asyncio.timeout(_KILL_S):
-                shell = await self._begin(Wish(line, lambda *_: None))
-                with self._short(shell):
+                wish = Wish(line, lambda *_: None)
+                shell = await self._begin(wish)
+                with self._turns.running(shell, wish):
                     try:
                         await asyncio.shield(shell.session.ended)
                     finally:

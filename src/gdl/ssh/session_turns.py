@@ -5,14 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple
 
-import asyncssh
-
-from gdl.ssh.shell_session import CommandSession, OnData, OnStart
+from gdl.ssh.shell_session import CommandSession, OnData, OnStart, Shell
 
 TURN_S = 5.0
 """So long a command that takes long keeps its session, where another such one waits for it."""
@@ -47,10 +44,14 @@ class Wish:
         return Rank.SHORT if awaited else self.kind
 
 
-class _Running(NamedTuple):
+@dataclass(slots=True)
+class _Running:
+    """gives_way: it was told to."""
+
+    shell: Shell
     wish: Wish
-    chan: asyncssh.SSHClientChannel[bytes]
     since: float
+    gives_way: bool = False
 
 
 class Turns:
@@ -59,24 +60,19 @@ class Turns:
     is begun anew at once, and would take it again before a refused one asks.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self._running: dict[CommandSession, _Running] = {}
-        self._giving_way: set[CommandSession] = set()
         self._waiting: list[Wish] = []
         self._one_less = asyncio.Event()
 
     @contextlib.contextmanager
-    def running(
-        self, session: CommandSession, chan: asyncssh.SSHClientChannel[bytes], wish: Wish
-    ) -> Iterator[None]:
-        """While a command runs in it."""
-        self._running[session] = _Running(wish, chan, self._clock())
+    def running(self, shell: Shell, wish: Wish) -> Iterator[None]:
+        """While its command runs there."""
+        self._running[shell.session] = _Running(shell, wish, time.monotonic())
         try:
             yield
         finally:
-            del self._running[session]
-            self._giving_way.discard(session)
+            del self._running[shell.session]
 
     @property
     def running_short(self) -> bool:
@@ -113,23 +109,23 @@ class Turns:
         found = self._lowest() if wish.rank is Rank.SHORT else self._longest()
         if found is None:
             return False
-        told = found in self._giving_way
-        self._giving_way.add(found)
-        self._running[found].chan.abort()
+        told, found.gives_way = found.gives_way, True
+        found.shell.chan.abort()
         return not told
 
-    def gave_way(self, session: CommandSession) -> bool:
+    def gave_way(self, shell: Shell) -> bool:
         """Whether what runs there was told to. Its exit status says nothing then: OpenSSH sends the
         one of a command that ended because nobody reads from it."""
-        return session in self._giving_way
+        return self._running[shell.session].gives_way
 
-    def _lowest(self) -> CommandSession | None:
-        found = min(self._running, key=lambda one: self._running[one].wish.rank, default=None)
-        return None if found is None or self._running[found].wish.rank is Rank.SHORT else found
+    @property
+    def _long(self) -> list[_Running]:
+        return [each for each in self._running.values() if each.wish.rank is not Rank.SHORT]
 
-    def _longest(self) -> CommandSession | None:
-        """Of those that take long, if its turn is over."""
-        long = [one for one, each in self._running.items() if each.wish.rank is not Rank.SHORT]
-        found = min(long, key=lambda one: self._running[one].since, default=None)
-        over = found is not None and self._clock() - self._running[found].since >= TURN_S
-        return found if over else None
+    def _lowest(self) -> _Running | None:
+        return min(self._long, key=lambda each: each.wish.rank, default=None)
+
+    def _longest(self) -> _Running | None:
+        """If its turn is over."""
+        found = min(self._long, key=lambda each: each.since, default=None)
+        return found if found and time.monotonic() - found.since >= TURN_S else None
