@@ -55,7 +55,7 @@ class Running:
             assert ready, f"{text!r} never came: {self.told}"
             chunk = os.read(self._err, 65536)
             assert chunk, f"{text!r} never came: {self.told}"
-            self.told += chunk.decode(errors="replace").replace("\r\n", "\n")
+            self.told = (self.told + chunk.decode(errors="replace")).replace("\r\n", "\n")
 
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)

@@ -218,7 +218,8 @@ def test_what_cannot_be_kept_is_not_offered_to_be_kept(start: Start) -> None:
 
 def test_nobody_waits_for_a_terminal_that_takes_nothing(start: Start) -> None:
     run = start("hold", "deploy", "m", terminal=True)
-    run.until("press Ctrl-C to end")
+    # With the end of its line: a write that is under way would be stopped with the terminal.
+    run.until("press Ctrl-C to end\n")
     termios.tcflow(run.far, termios.TCOOFF)  # as Ctrl-S does
     run.send(signal.SIGTERM)
     assert run.end() == 0
